@@ -1,0 +1,3 @@
+//! The command line of Regraft
+#![warn(missing_docs)]
+fn main() {}

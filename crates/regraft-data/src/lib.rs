@@ -1,0 +1,2 @@
+//! Images from folders to normalised batches
+#![warn(missing_docs)]

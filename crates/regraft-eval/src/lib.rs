@@ -1,0 +1,2 @@
+//! Metrics of classifiers
+#![warn(missing_docs)]

@@ -1,0 +1,2 @@
+//! Checkpoints: safetensors and PyTorch files, hub and wheel downloads, load reports
+#![warn(missing_docs)]

@@ -1,0 +1,2 @@
+//! Transfer learning: the facade over Regraft's crates
+#![warn(missing_docs)]

@@ -1,0 +1,2 @@
+//! Set-up, checks, demo and benchmarks of the workspace.
+fn main() {}
