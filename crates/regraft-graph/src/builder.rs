@@ -24,8 +24,8 @@ impl GraphBuilder {
         Self::default()
     }
 
-    /// Continues a graph that exists; its outputs are forgotten.
-    pub(crate) fn resume(graph: Graph) -> Self {
+    /// Continues a graph that exists: its ids stay valid, its outputs are forgotten.
+    pub fn resume(graph: Graph) -> Self {
         let node_names = graph
             .nodes
             .iter()

@@ -148,6 +148,10 @@ impl Rule<'_> {
         }
         let (begin, end) = padding.along(axis, input, window, stride);
         let padded = input + begin + end;
+        // PyTorch: in ceil mode the only window may itself hang over the end, by less than a stride.
+        if ceil_mode && window > padded && window < padded + stride {
+            return Ok(1);
+        }
         if window > padded {
             let axis = if axis == 0 { "height" } else { "width" };
             return Err(GraphError::WindowTooLarge {
@@ -271,6 +275,15 @@ mod tests {
             shape_of(pool(3, 2, 0), &[8, 109, 110]),
             Ok(Shape::batched(&[8, 54, 55]))
         );
+        // 2 -> 1 is where torchvision's smallest input of 17 pixels ends up; a single pixel is too small.
+        assert_eq!(
+            shape_of(pool(3, 2, 0), &[8, 2, 3]),
+            Ok(Shape::batched(&[8, 1, 1]))
+        );
+        assert!(matches!(
+            shape_of(pool(3, 2, 0), &[8, 1, 3]),
+            Err(GraphError::WindowTooLarge { axis: "height", .. })
+        ));
         // With padding 1 the last window of 2x2/2 over 3 pixels starts in the right padding and is dropped.
         assert_eq!(
             shape_of(pool(2, 2, 1), &[8, 3, 3]),
@@ -286,6 +299,23 @@ mod tests {
             error.to_string(),
             "node `n` (conv2d): a window of 7 does not fit the padded input of 5 along height; use larger images"
         );
+    }
+
+    #[test]
+    fn senseless_hyper_parameters_are_errors_not_panics() {
+        for conv in [
+            Conv2d::new(4, 4, 0),
+            Conv2d::new(4, 4, 1).stride(0),
+            Conv2d::new(4, 4, 1).groups(0),
+            Conv2d::new(4, 4, 1).groups(3),
+        ] {
+            let mut b = crate::GraphBuilder::new();
+            let x = b.input("x", Shape::batched(&[4, 5, 5]));
+            assert!(
+                matches!(b.conv2d("n", x, conv), Err(GraphError::InvalidOp { .. })),
+                "{conv:?}"
+            );
+        }
     }
 
     #[test]

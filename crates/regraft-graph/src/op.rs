@@ -115,16 +115,19 @@ impl Conv2d {
         Self { bias: true, ..self }
     }
 
-    /// Extent of the dilated window along an axis.
+    /// Extent of the dilated window along an axis; 0 for a window without taps.
     pub fn window(&self, axis: usize) -> usize {
-        self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+        match self.kernel_size[axis] {
+            0 => 0,
+            taps => self.dilation[axis] * (taps - 1) + 1,
+        }
     }
 
     /// Shape of the weight.
     pub fn weight_shape(&self) -> [usize; 4] {
         [
             self.out_channels,
-            self.in_channels / self.groups,
+            self.in_channels.checked_div(self.groups).unwrap_or(0),
             self.kernel_size[0],
             self.kernel_size[1],
         ]

@@ -63,6 +63,13 @@ impl Init {
         }
     }
 
+    /// `kaiming_uniform_(mode="fan_in", nonlinearity="relu")`, He et al. 2015.
+    pub fn kaiming_uniform_fan_in(fan_in: usize) -> Self {
+        Self::Uniform {
+            bound: (6.0 / fan_in.max(1) as f32).sqrt(),
+        }
+    }
+
     /// `kaiming_normal_(mode="fan_out", nonlinearity="relu")`, He et al. 2015.
     pub fn kaiming_normal_fan_out(fan_out: usize) -> Self {
         Self::Normal {

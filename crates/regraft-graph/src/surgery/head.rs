@@ -19,7 +19,7 @@ pub struct HeadSpec {
 ///
 /// # Errors
 /// [`GraphError::UnknownNode`], [`GraphError::NotAHead`], or a shape error when what follows the head cannot take the
-/// new number of classes.
+/// new number of classes. The graph is unchanged after an error.
 pub fn replace_head(graph: &mut Graph, head: &str, spec: HeadSpec) -> Result<(), GraphError> {
     let id = graph.find(head)?;
     let node = graph.node(id).clone();
@@ -51,14 +51,17 @@ pub fn replace_head(graph: &mut Graph, head: &str, spec: HeadSpec) -> Result<(),
             problem: "a head needs at least one class".to_owned(),
         });
     }
+    let mut replaced = graph.clone();
     for p in &node.params {
-        let parameter = &mut graph.parameters[p.0];
+        let parameter = &mut replaced.parameters[p.0];
         parameter.shape[0] = spec.num_classes;
         parameter.init = Init::torch_default(fan_in);
         parameter.trainable = true;
     }
-    graph.nodes[id.0].op = op;
-    infer_from(graph, id)
+    replaced.nodes[id.0].op = op;
+    infer_from(&mut replaced, id)?;
+    *graph = replaced;
+    Ok(())
 }
 
 /// Infers the shapes again from a node on.
@@ -104,6 +107,19 @@ mod tests {
             graph.parameter_named("classifier.1.bias").unwrap().shape,
             [3]
         );
+    }
+
+    #[test]
+    fn a_head_that_does_not_fit_changes_nothing() {
+        let mut b = GraphBuilder::new();
+        let x = b.input("x", Shape::batched(&[4]));
+        let x = b.linear("fc1", x, Linear::new(4, 4)).unwrap();
+        let x = b.linear("fc2", x, Linear::new(4, 2)).unwrap();
+        let mut graph = b.finish(&[("logits", x)]).unwrap();
+        let before = graph.clone();
+        let error = replace_head(&mut graph, "fc1", HeadSpec { num_classes: 3 }).unwrap_err();
+        assert!(matches!(error, GraphError::ShapeMismatch { node, .. } if node == "fc2"));
+        assert_eq!(graph, before);
     }
 
     #[test]
