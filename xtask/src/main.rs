@@ -1,4 +1,4 @@
-//! Set-up and checks of the workspace: `cargo xtask <command>`.
+//! Set-up, checks and demo of the workspace: `cargo xtask <command>`.
 //!
 //! Each command is one file. It depends on no crate of the workspace, so it builds in seconds
 //! and runs before oneDNN is there.
@@ -13,13 +13,14 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod demo;
 mod process;
 mod setup;
 mod test;
 mod tidy;
 mod workspace;
 
-/// Set-up and checks of the workspace.
+/// Set-up, checks and demo of the workspace.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Args {
@@ -35,6 +36,8 @@ enum Command {
     Test(test::Args),
     /// Check file headers, file sizes, names, and which crate may depend on which
     Tidy,
+    /// Train on real photos with real weights, from nothing, in a minute after the build
+    Demo,
 }
 
 fn main() -> ExitCode {
@@ -52,5 +55,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Setup => setup::run(),
         Command::Test(args) => test::run(args),
         Command::Tidy => tidy::run(),
+        Command::Demo => demo::run(),
     }
 }
