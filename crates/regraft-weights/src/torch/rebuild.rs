@@ -107,6 +107,9 @@ pub(super) fn call<'a>(
             }
         }
         name if HARMLESS.contains(&name) => Ok(Node::Opaque),
+        name if name.starts_with("torch._utils._rebuild_") => Err(Fault::Unsupported(format!(
+            "holds a sparse, quantized or otherwise special tensor (`{name}`)"
+        ))),
         _ => Err(Fault::Refused(global.clone())),
     }
 }
