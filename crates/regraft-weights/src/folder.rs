@@ -74,6 +74,13 @@ impl Index {
     }
 }
 
+/// The files that the index at `path` names.
+pub(crate) fn shards(path: &Path) -> Result<Vec<String>, WeightsError> {
+    let json = std::fs::read(path).map_err(WeightsError::io("read", path))?;
+    let index = Index::parse(path, &json)?;
+    Ok(index.shards(path)?.into_iter().map(str::to_owned).collect())
+}
+
 /// Opens the shards that an index names, all of which must be beside it.
 pub(crate) fn open_index(path: &Path, json: &[u8]) -> Result<Vec<Part>, WeightsError> {
     let index = Index::parse(path, json)?;

@@ -19,20 +19,33 @@
 //! ```
 #![warn(missing_docs)]
 
+mod address;
 mod atomic_file;
 mod checkpoint;
+mod download;
 mod dtype;
+mod environment;
 mod error;
 mod folder;
+mod hub;
+mod hub_id;
 mod load_report;
 mod mapped_file;
+mod partial_file;
 mod safetensors_file;
 mod torch;
+mod wheel;
 
 pub use checkpoint::{Checkpoint, Format, TensorInfo};
+pub use download::{Download, Downloader, DownloaderConfig, Progress, Silent};
 pub use dtype::DType;
+pub use environment::cache_folder;
 pub use error::{DoesNotFit, Mismatch, WeightsError};
 pub use folder::CHECKPOINT_NAMES;
+pub use hub::{Hub, HubConfig};
+pub use hub_id::HubId;
 pub use load_report::{LoadOptions, LoadReport, Rename, Source};
+pub use partial_file::sha256_of_file;
 pub use safetensors_file::{TensorData, TensorView, write_safetensors};
 pub use torch::WRAPPERS;
+pub use wheel::{WheelConfig, WheelSource, WheelStore};
