@@ -44,7 +44,7 @@ mod session;
 pub use error::EngineError;
 pub use parameters::ParamSlot;
 pub use regraft_onednn::{for_each_chunk_mut, set_threads, threads};
-pub use session::{Mode, PlanStats, Precision, Session, SessionOptions, Step};
+pub use session::{KernelCost, Mode, PlanStats, Precision, Session, SessionOptions, Step};
 
 /// The version of the kernel library, for example `oneDNN 3.14.1`.
 pub fn kernel_library() -> String {

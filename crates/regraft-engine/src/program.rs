@@ -295,6 +295,32 @@ impl Kernel {
         reads
     }
 
+    /// Its name in a profile.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Conv2d { .. } => "conv2d",
+            Self::Conv2dBackwardData { .. } => "conv2d_backward_data",
+            Self::Conv2dBackwardWeights { .. } => "conv2d_backward_weights",
+            Self::Linear { .. } => "linear",
+            Self::LinearBackwardData { .. } => "linear_backward_data",
+            Self::LinearBackwardWeights { .. } => "linear_backward_weights",
+            Self::BatchNorm { .. } => "batch_norm",
+            Self::BatchNormBackward { .. } => "batch_norm_backward",
+            Self::Activation { .. } => "activation",
+            Self::ActivationBackward { .. } => "activation_backward",
+            Self::Pool { .. } => "pool",
+            Self::PoolBackward { .. } => "pool_backward",
+            Self::GlobalAvgPool { .. } => "global_avg_pool",
+            Self::GlobalAvgPoolBackward { .. } => "global_avg_pool_backward",
+            Self::Dropout { .. } => "dropout",
+            Self::Sum { .. } => "sum",
+            Self::ToChannelsFirst { .. } => "to_channels_first",
+            Self::FromChannelsFirst { .. } => "from_channels_first",
+            Self::Concat { .. } => "concat",
+            Self::SliceChannels { .. } => "slice_channels",
+        }
+    }
+
     /// The values that are written.
     pub(crate) fn writes(&self) -> Vec<ValueId> {
         let mut writes = Vec::new();
@@ -356,11 +382,39 @@ pub(crate) struct Program {
     pub(crate) outputs: Vec<(String, ValueId)>,
     /// Where the gradients of outputs are written before the backward pass.
     pub(crate) output_gradients: Vec<(String, ValueId)>,
-    /// Multiply-adds of convolutions and linear layers, forward and backward.
-    pub(crate) multiply_adds: u64,
 }
 
 impl Program {
+    /// Bytes that a kernel call must read and write at least.
+    pub(crate) fn bytes(&self, kernel: &Kernel) -> usize {
+        kernel
+            .reads()
+            .into_iter()
+            .chain(kernel.writes())
+            .map(|id| self.value(id).len() * 4)
+            .sum()
+    }
+
+    /// Floating-point operations of a kernel call, where they are what limits it: convolutions and linear layers.
+    pub(crate) fn flops(&self, kernel: &Kernel) -> u64 {
+        let multiply_adds = match kernel {
+            Kernel::Conv2d { shape, .. }
+            | Kernel::Conv2dBackwardData { shape, .. }
+            | Kernel::Conv2dBackwardWeights { shape, .. } => {
+                let [_, inputs, h, w] = shape.op.weight_shape();
+                shape.dst.iter().product::<usize>() * inputs * h * w
+            }
+            Kernel::Linear { x, weight, .. } | Kernel::LinearBackwardData { dx: x, weight, .. } => {
+                self.value(*x).len() * self.value(*weight).dims[0]
+            }
+            Kernel::LinearBackwardWeights { x, dw, .. } => {
+                self.value(*x).len() * self.value(*dw).dims[0]
+            }
+            _ => 0,
+        };
+        2 * multiply_adds as u64
+    }
+
     pub(crate) fn value(&self, id: ValueId) -> &Value {
         &self.values[id.0]
     }

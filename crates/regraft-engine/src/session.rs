@@ -43,10 +43,25 @@ pub struct PlanStats {
     pub arena_bytes: usize,
     /// Milliseconds from graph to first step.
     pub plan_ms: f64,
-    /// Multiply-adds of one step.
-    pub multiply_adds: u64,
+    /// Floating-point operations of the convolutions and linear layers of one step, backward included.
+    pub flops: u64,
     /// Kernel calls of one step.
     pub kernels: usize,
+}
+
+/// What one kernel call of a plan costs; see [`Step::profile`].
+#[derive(Debug, Clone, PartialEq)]
+pub struct KernelCost {
+    /// Path of the node that the call is for.
+    pub node: String,
+    /// The kernel.
+    pub kernel: &'static str,
+    /// Shortest time seen.
+    pub milliseconds: f64,
+    /// Floating-point operations, if arithmetic is what limits the kernel; else zero.
+    pub flops: u64,
+    /// Bytes of everything it reads and writes.
+    pub bytes: usize,
 }
 
 struct Plan {
@@ -118,7 +133,11 @@ impl Session {
         let stats = PlanStats {
             arena_bytes: executor.arena_bytes,
             plan_ms: start.elapsed().as_secs_f64() * 1e3,
-            multiply_adds: program.multiply_adds,
+            flops: program
+                .instructions
+                .iter()
+                .map(|i| program.flops(&i.kernel))
+                .sum(),
             kernels: program.instructions.len(),
         };
         tracing::debug!(batch, ?stats, "compiled a plan");
@@ -267,6 +286,29 @@ impl Step<'_> {
             }
             _ => Err(EngineError::NoBackward),
         }
+    }
+
+    /// Runs the whole plan a few times, backward included, and times every kernel call.
+    ///
+    /// Values, gradients and running statistics are what a step leaves; the inputs are what was written last.
+    ///
+    /// # Errors
+    /// [`EngineError::Kernel`].
+    pub fn profile(&mut self, runs: usize) -> Result<Vec<KernelCost>, EngineError> {
+        let seconds = self.plan.executor.profile(self.storage, 0, runs.max(1))?;
+        let program = &self.plan.program;
+        Ok(program
+            .instructions
+            .iter()
+            .zip(seconds)
+            .map(|(instruction, seconds)| KernelCost {
+                node: instruction.node.clone(),
+                kernel: instruction.kernel.name(),
+                milliseconds: seconds * 1e3,
+                flops: program.flops(&instruction.kernel),
+                bytes: program.bytes(&instruction.kernel),
+            })
+            .collect())
     }
 
     fn region(

@@ -67,6 +67,7 @@ impl Segment {
         if data.is_null() {
             return Err(out_of_memory);
         }
+        advise_huge_pages(data, layout.size());
         Ok(Self {
             data,
             bytes,
@@ -81,6 +82,26 @@ impl Segment {
         (end <= self.bytes && region.offset.is_multiple_of(4))
             .then(|| unsafe { self.data.add(region.offset) })
     }
+}
+
+/// Asks for huge pages, which Linux by default gives only where they are asked for: activations of hundreds of MiB are
+/// swept in every step, and misses of the page table would show.
+fn advise_huge_pages(data: *mut u8, bytes: usize) {
+    #[cfg(target_os = "linux")]
+    if bytes >= HUGE_PAGE {
+        // SAFETY: the range is inside an allocation that starts at a huge page; the advice changes no content, and its
+        // failure changes nothing.
+        #[expect(unsafe_code, reason = "system call")]
+        unsafe {
+            libc::madvise(
+                data.cast(),
+                bytes / HUGE_PAGE * HUGE_PAGE,
+                libc::MADV_HUGEPAGE,
+            );
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (data, bytes);
 }
 
 impl Drop for Segment {

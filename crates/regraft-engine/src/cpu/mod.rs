@@ -17,6 +17,7 @@ use crate::error::EngineError;
 use crate::parameters::Parameters;
 use crate::program::{Kernel, Place, Program, ValueId};
 use regraft_onednn::{OnednnError, Region, Storage, Stream};
+use std::time::Instant;
 pub(crate) use weights::PreparedWeights;
 
 /// A region of nothing, for operands that a kernel does not have.
@@ -158,6 +159,28 @@ impl Executor {
 
     pub(crate) fn backward(&self, storage: &mut Storage, seed: u64) -> Result<(), EngineError> {
         self.run(self.forward_len..self.kernels.len(), storage, seed)
+    }
+
+    /// Shortest time of each kernel call over some runs of the whole plan, in seconds.
+    pub(crate) fn profile(
+        &self,
+        storage: &mut Storage,
+        seed: u64,
+        runs: usize,
+    ) -> Result<Vec<f64>, EngineError> {
+        let run = Run {
+            stream: &self.stream,
+            seed,
+        };
+        let mut seconds = vec![f64::INFINITY; self.kernels.len()];
+        for _ in 0..runs {
+            for (kernel, shortest) in self.kernels.iter().zip(&mut seconds) {
+                let start = Instant::now();
+                kernel.run(storage, &run)?;
+                *shortest = shortest.min(start.elapsed().as_secs_f64());
+            }
+        }
+        Ok(seconds)
     }
 
     fn run(

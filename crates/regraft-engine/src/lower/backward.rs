@@ -62,7 +62,6 @@ impl Lowering<'_> {
                 let shape = self.conv_shape(root);
                 if let Some((dw, db)) = self.weight_gradients(root) {
                     let x = self.node_value(node.inputs[0]);
-                    self.program.multiply_adds += self.multiply_adds(root);
                     self.push(
                         root,
                         Kernel::Conv2dBackwardWeights {
@@ -77,7 +76,6 @@ impl Lowering<'_> {
                 if let Some(x) = wanted {
                     let weight = self.parameter(node.params[0]);
                     let dx = self.gradient_of(x);
-                    self.program.multiply_adds += self.multiply_adds(root);
                     self.push(
                         root,
                         Kernel::Conv2dBackwardData {
@@ -96,7 +94,6 @@ impl Lowering<'_> {
             Op::Linear(_) => {
                 if let Some((dw, db)) = self.weight_gradients(root) {
                     let x = self.node_value(node.inputs[0]);
-                    self.program.multiply_adds += self.multiply_adds(root);
                     self.push(
                         root,
                         Kernel::LinearBackwardWeights {
@@ -110,7 +107,6 @@ impl Lowering<'_> {
                 if let Some(x) = wanted {
                     let weight = self.parameter(node.params[0]);
                     let dx = self.gradient_of(x);
-                    self.program.multiply_adds += self.multiply_adds(root);
                     self.push(
                         root,
                         Kernel::LinearBackwardData {

@@ -98,7 +98,6 @@ impl<'g> Lowering<'g> {
                 let weight = self.parameter(node.params[0]);
                 let bias = node.params.get(1).map(|p| self.parameter(*p));
                 let y = self.output(group, dims);
-                self.program.multiply_adds += self.multiply_adds(group.root);
                 self.push(
                     group.root,
                     Kernel::Conv2d {
@@ -116,7 +115,6 @@ impl<'g> Lowering<'g> {
                 let weight = self.parameter(node.params[0]);
                 let bias = node.params.get(1).map(|p| self.parameter(*p));
                 let y = self.output(group, dims);
-                self.program.multiply_adds += self.multiply_adds(group.root);
                 self.push(
                     group.root,
                     Kernel::Linear {
@@ -353,10 +351,6 @@ impl<'g> Lowering<'g> {
     fn flatten_is_free(&self, id: NodeId) -> bool {
         let [_, c, h, w] = self.dims4(self.graph.node(id).inputs[0]);
         c == 1 || h * w == 1
-    }
-
-    fn multiply_adds(&self, id: NodeId) -> u64 {
-        self.graph.multiply_adds(id) * self.batch as u64
     }
 }
 
