@@ -8,15 +8,14 @@ mod fashion_mnist;
 mod fetch;
 
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::process::stdout_of;
+use crate::product::Product;
 use crate::setup::BuildEnv;
 use crate::workspace::{cache_dir, root};
 
@@ -56,7 +55,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let env = BuildEnv::prepare()?;
     heading("building (oneDNN takes many minutes the first time)");
     let start = Instant::now();
-    let binary = build(&env)?;
+    let binary = Product::build(&env)?;
     let build_seconds = start.elapsed().as_secs_f64();
 
     let start = Instant::now();
@@ -68,8 +67,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     heading("train");
     let output = free_run_folder(&root()?.join("runs"))?;
     let training = Instant::now();
-    let trained: Trained = regraft(
-        &binary,
+    let trained: Trained = binary.json(
         "train",
         &[&data],
         &["--epochs", EPOCHS, "--output", &utf8(&output)?],
@@ -79,7 +77,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     heading("evaluate");
     let evaluating = Instant::now();
     let validation = data.join("val");
-    let evaluated: Evaluated = regraft(&binary, "evaluate", &[&trained.run, &validation], &[])?;
+    let evaluated: Evaluated = binary.json("evaluate", &[&trained.run, &validation], &[])?;
     let evaluate_seconds = evaluating.elapsed().as_secs_f64();
 
     heading("predict");
@@ -87,7 +85,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     let paths: Vec<&Path> = std::iter::once(trained.run.as_path())
         .chain(photos.iter().map(PathBuf::as_path))
         .collect();
-    let predicted: Value = regraft(&binary, "predict", &paths, &[])?;
+    let predicted: Value = binary.json("predict", &paths, &[])?;
     let predicted = predictions(predicted)?;
     for prediction in &predicted {
         let photo = prediction.path.strip_prefix(&validation);
@@ -112,7 +110,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     println!("run folder  {}", trained.run.display());
     println!(
         "\nTry it: {} predict {} YOUR-PHOTO.jpg",
-        binary.display(),
+        binary.path().display(),
         trained.run.display()
     );
     Ok(ExitCode::SUCCESS)
@@ -120,40 +118,6 @@ pub(crate) fn run() -> Result<ExitCode> {
 
 fn heading(text: &str) {
     println!("\n==> {text}");
-}
-
-/// Builds the release binary and gives its path as cargo reports it.
-fn build(env: &BuildEnv) -> Result<PathBuf> {
-    let mut command = env.cargo("build")?;
-    command.args(["--release", "--package", "regraft-cli"]);
-    command.args(env.feature_flags());
-    command.arg("--message-format=json-render-diagnostics");
-    let messages = stdout_of(&mut command)?;
-    executable(&messages, "regraft").context("cargo built no binary `regraft`")
-}
-
-/// The path of a binary in cargo's messages.
-fn executable(messages: &str, name: &str) -> Option<PathBuf> {
-    messages
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
-        .filter(|message| message["target"]["name"] == name)
-        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-}
-
-/// Runs a verb of the binary and reads its JSON; its progress goes to the terminal.
-fn regraft<T: DeserializeOwned>(
-    binary: &Path,
-    verb: &str,
-    paths: &[&Path],
-    flags: &[&str],
-) -> Result<T> {
-    let mut command = Command::new(binary);
-    command.arg(verb).args(paths).args(flags);
-    command.args(["--output-format", "json"]);
-    let json = stdout_of(&mut command)?;
-    serde_json::from_str(&json)
-        .with_context(|| format!("`regraft {verb}` printed unexpected JSON: {json}"))
 }
 
 /// `predict` gives a list, or a single object for a single file.
@@ -215,18 +179,6 @@ mod tests {
             assert_eq!(folder, runs.path().join(expected));
             std::fs::create_dir(folder).unwrap();
         }
-    }
-
-    #[test]
-    fn the_binary_is_where_cargo_says() {
-        let messages = r#"
-{"reason":"compiler-artifact","target":{"name":"regraft","kind":["lib"]},"executable":null}
-not json
-{"reason":"compiler-artifact","target":{"name":"regraft"},"executable":"/t/release/regraft"}
-"#;
-        let expected = Some(PathBuf::from("/t/release/regraft"));
-        assert_eq!(executable(messages, "regraft"), expected);
-        assert_eq!(executable(messages, "other"), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Set-up, checks and demo of the workspace: `cargo xtask <command>`.
+//! Set-up, checks, demo and benchmarks of the workspace: `cargo xtask <command>`.
 //!
 //! Each command is one file. It depends on no crate of the workspace, so it builds in seconds
 //! and runs before oneDNN is there.
@@ -13,8 +13,10 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+mod bench;
 mod demo;
 mod process;
+mod product;
 mod setup;
 mod test;
 mod tidy;
@@ -38,6 +40,8 @@ enum Command {
     Tidy,
     /// Train on real photos with real weights, from nothing, in a minute after the build
     Demo,
+    /// Measure against PyTorch on the same threads, alternating
+    Bench(bench::Args),
 }
 
 fn main() -> ExitCode {
@@ -56,5 +60,6 @@ fn run(command: Command) -> Result<ExitCode> {
         Command::Test(args) => test::run(args),
         Command::Tidy => tidy::run(),
         Command::Demo => demo::run(),
+        Command::Bench(args) => bench::run(&args),
     }
 }
