@@ -33,6 +33,7 @@
 mod crop;
 pub mod decode;
 mod digest;
+pub mod doctor;
 mod error;
 mod format;
 mod image_folder;

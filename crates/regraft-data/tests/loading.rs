@@ -1,19 +1,21 @@
-//! Batches and the check of all images, on small data sets.
+//! Batches, the check of all images, and the doctor, on small data sets.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
     reason = "a test fails by panicking"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use regraft_data::doctor::{FindingCode, Severity, examine};
 use regraft_data::{
-    DataError, DecodeOptions, ImageFolder, ImageReader, Loader, LoaderConfig, Preprocessing,
-    SampleRng, Samples, Transform, file_digest, file_digests, find_bad_images, shuffled_indices,
-    skip_bad_images, verify,
+    DataError, DecodeOptions, Format, ImageFolder, ImageReader, Loader, LoaderConfig,
+    Preprocessing, SampleRng, Samples, Split, Transform, file_digest, file_digests,
+    find_bad_images, shuffled_indices, skip_bad_images, verify,
 };
 use tempfile::TempDir;
 
@@ -281,4 +283,89 @@ fn digests_follow_the_content() {
         file_digests(&dataset.train, 2),
         Err(DataError::Io { .. })
     ));
+}
+
+#[test]
+fn the_doctor_finds_what_is_wrong() {
+    let root = data_set();
+    let copy = |from: &str, to: &str| {
+        fs::copy(fixtures().join(from), root.path().join(to)).unwrap();
+    };
+    copy("shapes/green/0.png", "val/green/leak.png");
+    copy("shapes/red/0.png", "train/green/wrong.png");
+    copy("shapes/red/1.png", "train/red/again.png");
+    copy("images/exif_6.jpg", "train/red/photo.png");
+    fs::write(root.path().join("train/red/cut.jpg"), "").unwrap();
+    fs::write(root.path().join("train/red/notes.txt"), "").unwrap();
+    for index in 0..50 {
+        let content = format!("P2\n# {index}\n1 1\n255\n{index}\n");
+        fs::write(
+            root.path().join(format!("train/green/{index}.pgm")),
+            content,
+        )
+        .unwrap();
+    }
+    let dataset = ImageFolder::new(root.path()).load().unwrap();
+    let report = examine(&dataset, &DecodeOptions::default(), 2, || {});
+
+    let found: Vec<(Severity, FindingCode, usize)> = report
+        .findings
+        .iter()
+        .map(|finding| (finding.severity, finding.code, finding.count))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            (Severity::Error, FindingCode::UnreadableImage, 1),
+            (Severity::Warning, FindingCode::ConflictingLabels, 1),
+            (Severity::Warning, FindingCode::Leakage, 1),
+            (Severity::Warning, FindingCode::TinyClass, 0),
+            (Severity::Warning, FindingCode::Imbalance, 0),
+            (Severity::Note, FindingCode::Duplicate, 1),
+            (Severity::Note, FindingCode::WrongExtension, 1),
+            (Severity::Note, FindingCode::ExifOrientation, 1),
+            (Severity::Note, FindingCode::IgnoredFiles, 1),
+        ]
+    );
+    let leak = &report.findings[2];
+    let names: BTreeSet<_> = leak.groups[0]
+        .iter()
+        .map(|path| path.strip_prefix(root.path()).unwrap().to_path_buf())
+        .collect();
+    assert_eq!(
+        names,
+        BTreeSet::from(["train/green/0.png", "val/green/leak.png"].map(PathBuf::from))
+    );
+
+    assert_eq!(report.splits.len(), 2);
+    assert_eq!(report.splits[0].split, Split::Train);
+    assert_eq!(report.splits[0].per_class[0].images, 53);
+    assert_eq!(report.images.formats[&Format::Pnm], 50);
+    assert_eq!(report.images.formats[&Format::Jpeg], 1);
+    assert_eq!(
+        (report.images.width_px.min, report.images.width_px.max),
+        (1, 13)
+    );
+    assert_eq!(report.images.height_px.max, 19);
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["findings"][0]["code"], "unreadable-image");
+    assert_eq!(json["findings"][0]["severity"], "error");
+}
+
+#[test]
+fn the_doctor_has_nothing_to_say_about_good_data() {
+    let root = TempDir::new().unwrap();
+    for (value, class) in ["a", "b"].into_iter().enumerate() {
+        for (split, count) in [("train", 10), ("val", 2)] {
+            let folder = root.path().join(split).join(class);
+            fs::create_dir_all(&folder).unwrap();
+            for index in 0..count {
+                let content = format!("P2\n# {split}\n2 1\n255\n{value} {index}\n");
+                fs::write(folder.join(format!("{index}.pgm")), content).unwrap();
+            }
+        }
+    }
+    let dataset = ImageFolder::new(root.path()).load().unwrap();
+    let report = examine(&dataset, &DecodeOptions::default(), 2, || {});
+    assert_eq!(report.findings, []);
 }
