@@ -17,7 +17,7 @@ pub enum Format {
     WebP,
     /// Windows bitmap.
     Bmp,
-    /// TIFF; the first page.
+    /// TIFF; the first page. Palettes and JPEG-compressed colour are not read.
     Tiff,
     /// GIF; the first frame.
     Gif,

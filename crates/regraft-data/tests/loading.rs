@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use regraft_data::doctor::{FindingCode, Severity, examine};
 use regraft_data::{
     DataError, DecodeOptions, Format, ImageFolder, ImageReader, Loader, LoaderConfig,
-    Preprocessing, SampleRng, Samples, Split, Transform, file_digest, file_digests,
+    Preprocessing, SampleRng, Samples, Split, Transform, decode_file, file_digest, file_digests,
     find_bad_images, shuffled_indices, skip_bad_images, verify,
 };
 use tempfile::TempDir;
@@ -265,6 +265,25 @@ fn a_file_that_vanishes_is_a_bad_image() {
     let bad = find_bad_images(&dataset.train, &DecodeOptions::default(), 2, || {});
     assert_eq!(bad.len(), 1);
     assert_eq!(bad[0].index, 2);
+}
+
+#[test]
+fn files_that_cannot_be_photos_are_not_read_into_memory() {
+    let root = data_set();
+    let huge = root.path().join("huge.png");
+    fs::File::create(&huge).unwrap().set_len(1 << 40).unwrap();
+    let options = DecodeOptions::default();
+    match decode_file(&huge, &options) {
+        Err(DataError::Io { source, .. }) => {
+            let expected = "1099511627776 bytes are too many for an image file";
+            assert_eq!(source.to_string(), expected);
+        }
+        other => panic!("{other:?}"),
+    }
+    match decode_file(root.path(), &options) {
+        Err(DataError::Io { source, .. }) => assert_eq!(source.to_string(), "not a regular file"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
