@@ -17,36 +17,69 @@
 //! | kind | offset | scale |
 //! |---|---|---|
 //! | weight of a convolution or linear layer | 0 | `sqrt(6 / fan_in)`, `fan_in` = product of the extents after the first |
-//! | bias | 0 | 0.1 |
-//! | batch norm weight | 1 | 0.25 |
-//! | batch norm bias | 0 | 0.1 |
+//! | bias, in a network with batch norms | 0 | 0.1 |
+//! | bias, in a network without | 0 (*) | 1 |
+//! | batch norm weight | 0.5; with ReLU6 1 | 0.125; with ReLU6 0.25 |
+//! | batch norm bias | 0 (*); with ReLU6 3 | 1; with ReLU6 0.5 |
 //! | running mean | 0 | 0.1 |
-//! | running variance | 1 | 0.5 |
+//! | running variance | 1; with ReLU6 20 | 0.5; with ReLU6 10 |
 //! | image | 0 | 2 |
+//!
+//! "With ReLU6" means in a network that has a ReLU6 anywhere. (*) Moved away from zero by 1 after rounding:
+//! `value + sign(value)` in single precision.
+//!
+//! The shifts are chosen so that few values come near a kink of the activation behind them (0 of ReLU, 0 and 6 of
+//! ReLU6) while both sides of it are used. With a fresh network's shifts, one value in a million falls on the other
+//! side of a kink by rounding, and a deep network turns that into gradients that differ in the second digit between two
+//! correct implementations.
 
-use regraft_graph::{Graph, HostTensor, Parameter, ParameterKind, StateDict};
+use regraft_graph::{Activation, Graph, HostTensor, Op, Parameter, ParameterKind, StateDict};
 
 /// The values of all parameters and buffers of a graph, each keyed by its name.
 pub fn state_dict(graph: &Graph) -> StateDict {
+    let contains = |wanted: fn(&Op) -> bool| graph.nodes().iter().any(|n| wanted(&n.op));
+    let network = Network {
+        norms: contains(|op| matches!(op, Op::BatchNorm2d(_))),
+        relu6: contains(|op| *op == Op::Activation(Activation::Relu6)),
+    };
     graph
         .parameters()
         .iter()
-        .map(|p| (p.name.clone(), parameter(p)))
+        .map(|p| (p.name.clone(), parameter(p, network)))
         .collect()
 }
 
-/// The value of one parameter.
-pub fn parameter(parameter: &Parameter) -> HostTensor {
-    let (offset, scale) = match parameter.kind {
+/// What the values depend on besides the parameter itself.
+#[derive(Clone, Copy)]
+struct Network {
+    norms: bool,
+    relu6: bool,
+}
+
+fn parameter(parameter: &Parameter, network: Network) -> HostTensor {
+    let fill = |offset, scale| tensor(&parameter.name, &parameter.shape, offset, scale);
+    match parameter.kind {
         ParameterKind::Weight => {
             let fan_in: usize = parameter.shape.iter().skip(1).product();
-            (0.0, (6.0 / fan_in as f64).sqrt())
+            fill(0.0, (6.0 / fan_in as f64).sqrt())
         }
-        ParameterKind::Bias | ParameterKind::NormBias | ParameterKind::RunningMean => (0.0, 0.1),
-        ParameterKind::NormWeight => (1.0, 0.25),
-        ParameterKind::RunningVar => (1.0, 0.5),
-    };
-    tensor(&parameter.name, &parameter.shape, offset, scale)
+        ParameterKind::Bias if network.norms => fill(0.0, 0.1),
+        ParameterKind::NormWeight if network.relu6 => fill(1.0, 0.25),
+        ParameterKind::NormWeight => fill(0.5, 0.125),
+        ParameterKind::NormBias if network.relu6 => fill(3.0, 0.5),
+        ParameterKind::Bias | ParameterKind::NormBias => away_from_zero(fill(0.0, 1.0)),
+        ParameterKind::RunningMean => fill(0.0, 0.1),
+        ParameterKind::RunningVar if network.relu6 => fill(20.0, 10.0),
+        ParameterKind::RunningVar => fill(1.0, 0.5),
+    }
+}
+
+fn away_from_zero(mut tensor: HostTensor) -> HostTensor {
+    // `signum` of zero is one; the rule's `sign` is zero there.
+    for value in tensor.data.iter_mut().filter(|v| **v != 0.0) {
+        *value += value.signum();
+    }
+    tensor
 }
 
 /// A batch of images, `[B, C, H, W]`, named `image`; about as spread as normalised photos.
