@@ -1,6 +1,7 @@
 //! What can go wrong while training.
 
 use std::ops::Range;
+use std::path::PathBuf;
 
 /// An error of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -52,4 +53,53 @@ pub enum TrainError {
         /// What it may be.
         expected: String,
     },
+    /// A file or folder that cannot be read or written.
+    #[error("cannot {action} `{path}`")]
+    Io {
+        /// What was tried, for example `create the folder`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// Why it failed.
+        source: std::io::Error,
+    },
+    /// Features that are not one row a key.
+    #[error("rows of {expected} values are to be stored, got {got}")]
+    RowLength {
+        /// Values of all rows.
+        expected: usize,
+        /// Values that were given.
+        got: usize,
+    },
+    /// Features that are stored without room having been reserved for them, or after a failure to store some.
+    #[error("the feature cache has no room reserved")]
+    CacheNotReserved,
+    /// Features that do not fit the feature cache, even if everything else is evicted.
+    #[error(
+        "the features need {needed} bytes, the feature cache may grow by {room} (limit {limit}); \
+         a smaller `--image-size` or a later cut needs less"
+    )]
+    CacheTooSmall {
+        /// Bytes of the rows to be stored.
+        needed: u64,
+        /// Bytes that are free or not in use.
+        room: u64,
+        /// Bytes that the cache may hold.
+        limit: u64,
+    },
+}
+
+impl TrainError {
+    /// Wraps an I/O error with what was tried on which path.
+    pub(crate) fn io(
+        action: &'static str,
+        path: impl Into<PathBuf>,
+    ) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
 }

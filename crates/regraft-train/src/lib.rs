@@ -2,6 +2,7 @@
 #![warn(missing_docs)]
 
 mod error;
+pub mod feature_cache;
 pub mod init;
 mod loss;
 mod optimizer;

@@ -408,7 +408,7 @@ mod tests {
         let mut optimizer = Optimizer::new(rule, vec![group], 3).unwrap();
         let mut values = [1.0; 3];
         optimizer.step(&mut values, &[1.0; 3], 1).unwrap();
-        assert_eq!(values, [1.0, 0.0, 1.0]);
+        assert_eq!(values.to_vec(), [1.0, 0.0, 1.0]);
     }
 
     #[test]
