@@ -53,8 +53,39 @@ pub enum TrainError {
         /// What it may be.
         expected: String,
     },
+    /// A configuration file that cannot be understood.
+    #[error("`{}` is not a valid configuration", .path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// Everything is frozen.
+    #[error(
+        "nothing is left to train: `--freeze {freeze}` covers everything that the strategy trains"
+    )]
+    NothingToTrain {
+        /// The user's pattern.
+        freeze: String,
+    },
+    /// The model cannot be built.
+    #[error(transparent)]
+    Model(#[from] regraft_models::ModelError),
+    /// The graph cannot be changed as asked.
+    #[error(transparent)]
+    Graph(#[from] regraft_graph::GraphError),
+    /// The data set cannot be used.
+    #[error(transparent)]
+    Data(#[from] regraft_data::DataError),
+    /// The weights cannot be read or written.
+    #[error(transparent)]
+    Weights(#[from] regraft_weights::WeightsError),
+    /// The engine cannot run the model.
+    #[error(transparent)]
+    Engine(#[from] regraft_engine::EngineError),
     /// A file or folder that cannot be read or written.
-    #[error("cannot {action} `{path}`")]
+    #[error("cannot {action} `{}`", .path.display())]
     Io {
         /// What was tried, for example `create the folder`.
         action: &'static str,

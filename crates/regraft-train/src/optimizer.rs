@@ -7,8 +7,8 @@
 
 use crate::error::TrainError;
 use multiversion::multiversion;
+use regraft_engine::for_each_chunk_mut;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
 
 /// The update rule and its constants. Learning rate and weight decay belong to a [`ParamGroup`].
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -107,16 +107,11 @@ impl Optimizer {
         &mut self.groups
     }
 
-    /// Updates `values` by `gradients`, on up to `threads` threads. The result does not depend on their number.
+    /// Updates `values` by `gradients`, on the engine's threads. The result does not depend on their number.
     ///
     /// # Errors
     /// [`TrainError::BlockLength`] if a slice has another length than the optimizer was made for.
-    pub fn step(
-        &mut self,
-        values: &mut [f32],
-        gradients: &[f32],
-        threads: usize,
-    ) -> Result<(), TrainError> {
+    pub fn step(&mut self, values: &mut [f32], gradients: &[f32]) -> Result<(), TrainError> {
         for got in [values.len(), gradients.len()] {
             if got != self.first.len() {
                 return Err(TrainError::BlockLength {
@@ -129,13 +124,16 @@ impl Optimizer {
         for group in &self.groups {
             let update = Update::new(self.rule, group, self.steps);
             let range = group.range.clone();
-            let chunks = values[range.clone()]
-                .chunks_mut(CHUNK)
-                .zip(gradients[range.clone()].chunks(CHUNK))
-                .zip(self.first[range.clone()].chunks_mut(CHUNK))
-                .zip(self.second[range.clone()].chunks_mut(CHUNK));
-            for_each(chunks, range.len(), threads, |(((v, g), m), s)| {
-                update.apply(v, g, m, s);
+            let gradients = &gradients[range.clone()];
+            let blocks = [
+                (&mut values[range.clone()], CHUNK),
+                (&mut self.first[range.clone()], CHUNK),
+                (&mut self.second[range], CHUNK),
+            ];
+            for_each_chunk_mut(blocks, |index, [values, first, second]| {
+                let start = index * CHUNK;
+                let gradients = &gradients[start..start + values.len()];
+                update.apply(values, gradients, first, second);
             });
         }
         Ok(())
@@ -261,32 +259,6 @@ fn sgd_with_momentum(u: SgdUpdate, values: &mut [f32], gradients: &[f32], buffer
 /// Elements that one thread takes at a time: enough to outweigh the hand-over, few enough to balance.
 const CHUNK: usize = 1 << 16;
 
-/// Calls `f` on every chunk, on as many threads as there is work for.
-fn for_each<T: Send>(
-    chunks: impl Iterator<Item = T> + Send,
-    elements: usize,
-    threads: usize,
-    f: impl Fn(T) + Sync,
-) {
-    let threads = threads.min(elements.div_ceil(4 * CHUNK));
-    if threads <= 1 {
-        return chunks.for_each(f);
-    }
-    let queue = Mutex::new(chunks);
-    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || {
-        while let Some(chunk) = next() {
-            f(chunk);
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(work);
-        }
-        work();
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -353,7 +325,7 @@ mod tests {
             let mut optimizer = Optimizer::new(rule(case), groups, len).unwrap();
             let mut values = fixture.initial.clone();
             for (step, gradients) in fixture.gradients.iter().enumerate() {
-                optimizer.step(&mut values, gradients, 1).unwrap();
+                optimizer.step(&mut values, gradients).unwrap();
                 let Some(checked) = case.checked.iter().find(|c| c.step == step) else {
                     continue;
                 };
@@ -389,8 +361,9 @@ mod tests {
             let rule = UpdateRule::AdamW(AdamConfig::default());
             let mut optimizer = Optimizer::new(rule, vec![group.clone()], len).unwrap();
             let mut values = vec![0.5; len];
+            regraft_engine::set_threads(threads);
             for _ in 0..3 {
-                optimizer.step(&mut values, &gradients, threads).unwrap();
+                optimizer.step(&mut values, &gradients).unwrap();
             }
             values
         };
@@ -407,7 +380,7 @@ mod tests {
         let rule = UpdateRule::Sgd(SgdConfig::default());
         let mut optimizer = Optimizer::new(rule, vec![group], 3).unwrap();
         let mut values = [1.0; 3];
-        optimizer.step(&mut values, &[1.0; 3], 1).unwrap();
+        optimizer.step(&mut values, &[1.0; 3]).unwrap();
         assert_eq!(values.to_vec(), [1.0, 0.0, 1.0]);
     }
 
@@ -436,7 +409,7 @@ mod tests {
         let rule = UpdateRule::Sgd(SgdConfig::default());
         let mut optimizer = Optimizer::new(rule, Vec::new(), 2).unwrap();
         assert!(matches!(
-            optimizer.step(&mut [0.0; 2], &[0.0; 3], 1),
+            optimizer.step(&mut [0.0; 2], &[0.0; 3]),
             Err(TrainError::BlockLength {
                 expected: 2,
                 got: 3
