@@ -248,11 +248,13 @@ fn default_epochs(strategy: Strategy) -> usize {
 
 /// Pre-trained weights are to be changed a little: they take a tenth of the rate of a new head.
 fn default_lr(strategy: Strategy, optimizer: OptimizerName) -> f64 {
-    match (strategy, optimizer) {
-        (Strategy::Probe, OptimizerName::Adam | OptimizerName::AdamW) => 1e-3,
-        (Strategy::Probe, OptimizerName::Sgd) => 1e-2,
-        (Strategy::Full | Strategy::Last(_), OptimizerName::Adam | OptimizerName::AdamW) => 1e-4,
-        (Strategy::Full | Strategy::Last(_), OptimizerName::Sgd) => 1e-3,
+    let new_head = match optimizer {
+        OptimizerName::Adam | OptimizerName::AdamW => 1e-3,
+        OptimizerName::Sgd => 1e-2,
+    };
+    match strategy {
+        Strategy::Probe => new_head,
+        Strategy::Full | Strategy::Last(_) => new_head / 10.0,
     }
 }
 

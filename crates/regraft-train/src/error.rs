@@ -69,6 +69,92 @@ pub enum TrainError {
         /// The user's pattern.
         freeze: String,
     },
+    /// A run folder that would be overwritten.
+    #[error(
+        "the folder `{}` is not empty; runs are never overwritten: choose another `--output` or remove it",
+        .path.display()
+    )]
+    RunExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A folder that is not one of a run.
+    #[error("`{}` is not a run folder: it has no `{missing}`", .path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+        /// Name of the file that a run has.
+        missing: String,
+    },
+    /// A `model.json` that cannot be understood.
+    #[error("`{}` is not a model card", .path.display())]
+    Card {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// A `model.json` of another version.
+    #[error(
+        "`{}` has format {got}, this version of regraft reads format {expected}",
+        .path.display()
+    )]
+    CardFormat {
+        /// The file.
+        path: PathBuf,
+        /// The format that is understood.
+        expected: u32,
+        /// The format of the file.
+        got: u32,
+    },
+    /// No weights were named, and the zoo knows none.
+    #[error(
+        "no weights are published for `{model}`; give a file with `--weights FILE`, or start afresh with `--weights none`"
+    )]
+    NoPublishedWeights {
+        /// Name of the model.
+        model: &'static str,
+    },
+    /// Published weights in a place that this version cannot reach.
+    #[error("the weights `{tag}` are in a place that this version cannot download from")]
+    UnknownSource {
+        /// Their tag.
+        tag: &'static str,
+    },
+    /// Downloaded weights that are not the published ones.
+    #[error(
+        "`{}` is not the published file of `{tag}`: its SHA-256 is {got}, expected {expected}...; remove it to download it again",
+        .path.display()
+    )]
+    WrongDigest {
+        /// Tag of the weights.
+        tag: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// The published first digits.
+        expected: String,
+        /// The digest of the file.
+        got: String,
+    },
+    /// The run was stopped before its first step.
+    #[error(
+        "stopped before training began; features that were computed until then are kept in the feature cache"
+    )]
+    Stopped,
+    /// The loss is not a number any more.
+    #[error(
+        "the loss is {loss} in epoch {epoch}, step {step}: training has diverged; a learning rate below {lr} may help"
+    )]
+    LossNotFinite {
+        /// The epoch, from 1.
+        epoch: usize,
+        /// The step in it, from 1.
+        step: usize,
+        /// The mean loss of the batch.
+        loss: f64,
+        /// The learning rate.
+        lr: f64,
+    },
     /// The model cannot be built.
     #[error(transparent)]
     Model(#[from] regraft_models::ModelError),
@@ -105,6 +191,12 @@ pub enum TrainError {
     /// Features that are stored without room having been reserved for them, or after a failure to store some.
     #[error("the feature cache has no room reserved")]
     CacheNotReserved,
+    /// A model that does not read images alone.
+    #[error("a model must have one input, this one has {inputs}")]
+    OneInput {
+        /// Number of its inputs.
+        inputs: usize,
+    },
     /// Features that do not fit the feature cache, even if everything else is evicted.
     #[error(
         "the features need {needed} bytes, the feature cache may grow by {room} (limit {limit}); \

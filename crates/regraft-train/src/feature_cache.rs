@@ -16,6 +16,7 @@ pub use segment::RowKey;
 pub use space::{RowId, Space};
 
 use crate::error::TrainError;
+use regraft_weights::cache_folder;
 use segment::{INDEX, RowFormat};
 use serde::{Deserialize, Serialize};
 use std::fs::{File, OpenOptions};
@@ -90,16 +91,12 @@ const DEFAULT_LIMIT: u64 = 10 << 30;
 const DESCRIPTION: &str = "space.json";
 
 impl FeatureCache {
-    /// The user's cache: `$REGRAFT_CACHE/features`, or `regraft/features` in the user's cache folder. `None` where there
-    /// is neither that variable nor a home.
-    pub fn default_folder() -> Option<PathBuf> {
-        let set = |name| std::env::var_os(name).filter(|value| !value.is_empty());
-        let root = match (set("REGRAFT_CACHE"), set("XDG_CACHE_HOME")) {
-            (Some(root), _) => PathBuf::from(root),
-            (None, Some(caches)) => Path::new(&caches).join("regraft"),
-            (None, None) => std::env::home_dir()?.join(".cache").join("regraft"),
-        };
-        Some(root.join("features"))
+    /// The user's cache: the folder `features` of [`cache_folder`].
+    ///
+    /// # Errors
+    /// [`TrainError::Weights`] if nothing names a cache folder and the user has no home.
+    pub fn default_folder() -> Result<PathBuf, TrainError> {
+        Ok(cache_folder()?.join("features"))
     }
 
     /// The cache in `folder`, which is created when something is stored. It holds at most `limit` bytes; if `None`,

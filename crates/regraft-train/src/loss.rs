@@ -67,6 +67,11 @@ impl CrossEntropy {
         })
     }
 
+    /// Number of classes.
+    pub fn num_classes(&self) -> usize {
+        self.num_classes
+    }
+
     /// The loss of a batch. `logits` is `[labels.len(), num_classes]`.
     ///
     /// # Errors
