@@ -6,6 +6,7 @@
 
 use crate::error::TrainError;
 use crate::optimizer::{AdamConfig, SgdConfig, UpdateRule};
+use crate::recipe::Recipe;
 use crate::strategy::Strategy;
 use regraft_data::Validation;
 use regraft_graph::NamePattern;
@@ -30,6 +31,8 @@ pub struct TrainConfig {
     pub freeze: Option<String>,
     /// Parameters to train besides, as a name pattern; applied after `freeze`.
     pub unfreeze: Option<String>,
+    /// Whether the batch norms of the trained part keep their pre-trained statistics.
+    pub batch_norm: Option<BatchNormMode>,
     /// Passes over the training images.
     pub epochs: Option<usize>,
     /// Images per step.
@@ -38,6 +41,8 @@ pub struct TrainConfig {
     pub optimizer: Option<OptimizerName>,
     /// Learning rate.
     pub lr: Option<f64>,
+    /// Learning rate of parameters that start afresh, such as a new head.
+    pub head_lr: Option<f64>,
     /// Weight decay, of weights only: biases and normalisations have none.
     pub weight_decay: Option<f64>,
     /// Momentum of SGD.
@@ -82,6 +87,8 @@ pub struct TrainSettings {
     /// See [`TrainConfig::unfreeze`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unfreeze: Option<String>,
+    /// See [`TrainConfig::batch_norm`].
+    pub batch_norm: BatchNormMode,
     /// See [`TrainConfig::epochs`].
     pub epochs: usize,
     /// See [`TrainConfig::batch_size`].
@@ -90,6 +97,8 @@ pub struct TrainSettings {
     pub optimizer: OptimizerName,
     /// See [`TrainConfig::lr`].
     pub lr: f64,
+    /// See [`TrainConfig::head_lr`].
+    pub head_lr: f64,
     /// See [`TrainConfig::weight_decay`].
     pub weight_decay: f64,
     /// See [`TrainConfig::momentum`].
@@ -117,6 +126,18 @@ pub struct TrainSettings {
     /// See [`TrainConfig::output`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output: Option<PathBuf>,
+}
+
+/// What happens to the batch norms of the trained part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BatchNormMode {
+    /// They keep their pre-trained statistics, scale and shift: the default with pre-trained weights, because statistics
+    /// of a few small batches are worse than those of the millions of images before.
+    Keep,
+    /// They are trained and use the statistics of each batch, as in PyTorch's training mode: the default without
+    /// pre-trained weights.
+    Train,
 }
 
 /// An update rule by name.
@@ -174,10 +195,12 @@ impl TrainConfig {
             strategy: self.strategy.or(others.strategy),
             freeze: self.freeze.or(others.freeze),
             unfreeze: self.unfreeze.or(others.unfreeze),
+            batch_norm: self.batch_norm.or(others.batch_norm),
             epochs: self.epochs.or(others.epochs),
             batch_size: self.batch_size.or(others.batch_size),
             optimizer: self.optimizer.or(others.optimizer),
             lr: self.lr.or(others.lr),
+            head_lr: self.head_lr.or(others.head_lr),
             weight_decay: self.weight_decay.or(others.weight_decay),
             momentum: self.momentum.or(others.momentum),
             label_smoothing: self.label_smoothing.or(others.label_smoothing),
@@ -201,6 +224,13 @@ impl TrainConfig {
     pub fn check(self) -> Result<TrainSettings, TrainError> {
         let strategy = self.strategy.unwrap_or_default();
         let optimizer = self.optimizer.unwrap_or_default();
+        let lr = self.lr.unwrap_or_else(|| default_lr(strategy, optimizer));
+        // Statistics that were never learned cannot be kept.
+        let learned = match self.weights.as_deref() {
+            Some("none") => BatchNormMode::Train,
+            _ => BatchNormMode::Keep,
+        };
+        let batch_norm = self.batch_norm.unwrap_or(learned);
         let settings = TrainSettings {
             data: match self.data {
                 Some(data) => data,
@@ -213,10 +243,15 @@ impl TrainConfig {
             strategy,
             freeze: self.freeze,
             unfreeze: self.unfreeze,
+            batch_norm,
             epochs: self.epochs.unwrap_or_else(|| default_epochs(strategy)),
             batch_size: self.batch_size.unwrap_or(32),
             optimizer,
-            lr: self.lr.unwrap_or_else(|| default_lr(strategy, optimizer)),
+            lr,
+            head_lr: self.head_lr.unwrap_or(match strategy {
+                Strategy::Probe => lr,
+                Strategy::Full | Strategy::Last(_) => lr.max(new_head_lr(optimizer)),
+            }),
             weight_decay: self.weight_decay.unwrap_or(match optimizer {
                 OptimizerName::AdamW => 0.01,
                 OptimizerName::Adam | OptimizerName::Sgd => 0.0,
@@ -246,17 +281,24 @@ fn default_epochs(strategy: Strategy) -> usize {
     }
 }
 
-/// Pre-trained weights are to be changed a little: they take a tenth of the rate of a new head.
-fn default_lr(strategy: Strategy, optimizer: OptimizerName) -> f64 {
-    let new_head = match optimizer {
+/// A new head learns at the usual rate of its optimizer.
+fn new_head_lr(optimizer: OptimizerName) -> f64 {
+    match optimizer {
         OptimizerName::Adam | OptimizerName::AdamW => 1e-3,
         OptimizerName::Sgd => 1e-2,
-    };
-    match strategy {
-        Strategy::Probe => new_head,
-        Strategy::Full | Strategy::Last(_) => new_head / 10.0,
     }
 }
+
+/// Pre-trained weights are to be changed a little.
+fn default_lr(strategy: Strategy, optimizer: OptimizerName) -> f64 {
+    match strategy {
+        Strategy::Probe => new_head_lr(optimizer),
+        Strategy::Full | Strategy::Last(_) => new_head_lr(optimizer) * FINE_TUNING_SHARE,
+    }
+}
+
+/// How much slower than a new head pre-trained weights learn.
+const FINE_TUNING_SHARE: f64 = 0.03;
 
 impl TrainSettings {
     fn check(&self) -> Result<(), TrainError> {
@@ -273,6 +315,12 @@ impl TrainSettings {
         }
         for (setting, value, valid, expected) in [
             ("lr", self.lr, self.lr > 0.0, "a positive number"),
+            (
+                "head_lr",
+                self.head_lr,
+                self.head_lr > 0.0,
+                "a positive number",
+            ),
             (
                 "weight_decay",
                 self.weight_decay,
@@ -315,6 +363,16 @@ impl TrainSettings {
         })
     }
 
+    /// Which parameters are trained.
+    pub fn recipe(&self) -> Recipe<'_> {
+        Recipe {
+            strategy: self.strategy,
+            batch_norm: self.batch_norm,
+            freeze: self.freeze.as_deref(),
+            unfreeze: self.unfreeze.as_deref(),
+        }
+    }
+
     /// The update rule with its constants.
     pub fn update_rule(&self) -> UpdateRule {
         match self.optimizer {
@@ -340,6 +398,18 @@ impl fmt::Display for FolderOrFraction {
 impl From<&str> for FolderOrFraction {
     fn from(text: &str) -> Self {
         Self::Text(text.to_owned())
+    }
+}
+
+impl FromStr for BatchNormMode {
+    type Err = TrainError;
+
+    fn from_str(text: &str) -> Result<Self, TrainError> {
+        match text {
+            "keep" => Ok(Self::Keep),
+            "train" => Ok(Self::Train),
+            _ => Err(invalid("batch_norm", text, "`keep` or `train`")),
+        }
     }
 }
 

@@ -115,6 +115,16 @@ pub enum TrainError {
         /// Name of the model.
         model: &'static str,
     },
+    /// Classes are asked of weights that have no classifier.
+    #[error(
+        "the weights have no classifier (`{head}`) for `{model}`: train one first, or embed another layer"
+    )]
+    NoHead {
+        /// Name of the model.
+        model: &'static str,
+        /// Name of the missing node.
+        head: &'static str,
+    },
     /// Published weights in a place that this version cannot reach.
     #[error("the weights `{tag}` are in a place that this version cannot download from")]
     UnknownSource {

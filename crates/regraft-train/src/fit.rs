@@ -19,6 +19,8 @@ pub(crate) struct Task<'a> {
     pub(crate) graph: &'a Graph,
     /// Values to start from.
     pub(crate) state: &'a StateDict,
+    /// Names of parameters that start afresh.
+    pub(crate) fresh: &'a [String],
     /// Number of classes.
     pub(crate) num_classes: usize,
     /// Inputs to train on.
@@ -47,12 +49,13 @@ pub(crate) fn fit(
 ) -> Result<Fitted, TrainError> {
     let mut session = Session::new(task.graph, task.state, options(Mode::Train))?;
     let mut evaluator = Evaluator::new(task.graph, task.state)?;
-    let groups = param_groups(session.trainable(), settings.lr, settings.weight_decay);
+    let groups = param_groups(session.trainable(), task.fresh, settings);
     let block_len = session.values_and_gradients()?.0.len();
     let mut optimizer = Optimizer::new(settings.update_rule(), groups, block_len)?;
     let loss = CrossEntropy::new(task.num_classes, settings.label_smoothing)?;
     let plain_loss = CrossEntropy::new(task.num_classes, 0.0)?;
     let batch_size = settings.batch_size.min(task.train.len());
+    let evaluation_batch = evaluation_batch(task.graph, batch_size);
     let samples = usable_samples(&mut session, task.train.len(), batch_size, listener)?;
     let mut best: Option<BatchLoss> = None;
 
@@ -97,7 +100,7 @@ pub(crate) fn fit(
 
         let state = session.state_dict()?;
         evaluator.load(&state)?;
-        let validation = evaluator.loss(task.validation, batch_size, &plain_loss)?;
+        let validation = evaluator.loss(task.validation, evaluation_batch, &plain_loss)?;
         let is_best = best.is_none_or(|best| is_better(validation, best));
         if is_best {
             best = Some(validation);
@@ -155,15 +158,46 @@ fn usable_samples(
     }
 }
 
-/// Runs of parameters that decay (weights) and that do not (biases and normalisations).
-fn param_groups(slots: &[ParamSlot], lr: f64, weight_decay: f64) -> Vec<ParamGroup> {
-    let decays = |slot: &ParamSlot| slot.kind == ParameterKind::Weight && weight_decay > 0.0;
+/// A trained part that does little with each input value, such as a head, waits for memory: it evaluates so few samples
+/// at once that they stay in a core's cache. Anything else evaluates as many as it trains on.
+fn evaluation_batch(graph: &Graph, batch_size: usize) -> usize {
+    const CACHED_VALUES: usize = 1 << 19;
+    let inputs = graph.inputs().map(|id| graph.shape(id).sample_len());
+    let values = inputs.sum::<usize>().max(1);
+    let waits_for_memory = graph.summary().multiply_adds < 32 * values as u64;
+    if waits_for_memory {
+        (CACHED_VALUES / values).clamp(1, batch_size)
+    } else {
+        batch_size
+    }
+}
+
+/// Runs of parameters with one learning rate and weight decay: fresh ones learn at the head's rate, and weights alone
+/// decay, neither biases nor normalisations.
+fn param_groups(
+    slots: &[ParamSlot],
+    fresh: &[String],
+    settings: &TrainSettings,
+) -> Vec<ParamGroup> {
+    let traits = |slot: &ParamSlot| {
+        (
+            fresh.contains(&slot.name),
+            slot.kind == ParameterKind::Weight,
+        )
+    };
     slots
-        .chunk_by(|a, b| decays(a) == decays(b))
-        .map(|run| ParamGroup {
-            range: run[0].range.start..run[run.len() - 1].range.end,
-            lr,
-            weight_decay: if decays(&run[0]) { weight_decay } else { 0.0 },
+        .chunk_by(|a, b| traits(a) == traits(b))
+        .map(|run| {
+            let (is_fresh, decays) = traits(&run[0]);
+            ParamGroup {
+                range: run[0].range.start..run[run.len() - 1].range.end,
+                lr: if is_fresh {
+                    settings.head_lr
+                } else {
+                    settings.lr
+                },
+                weight_decay: if decays { settings.weight_decay } else { 0.0 },
+            }
         })
         .collect()
 }

@@ -50,7 +50,7 @@ pub fn load(
         }
     };
     let mut state = match path {
-        Some(path) => read(model, &path)?,
+        Some(path) => read(model, &path, &[model.head])?,
         None => StateDict::new(),
     };
     let fresh = init::fill_missing(&model.graph, &mut state, seed)?;
@@ -61,12 +61,19 @@ pub fn load(
     })
 }
 
-/// Reads what a checkpoint has for the model; the head is left out if it has another number of classes.
-fn read(model: &Model, path: &Path) -> Result<StateDict, TrainError> {
+/// Reads the weights of exactly this model.
+pub(crate) fn read_all(model: &Model, path: &Path) -> Result<StateDict, TrainError> {
+    let state = read(model, path, &[])?;
+    state.check(&model.graph)?;
+    Ok(state)
+}
+
+/// Reads what a checkpoint has for the model; `head` is left out if it is missing or has another number of classes.
+fn read(model: &Model, path: &Path, head: &[&str]) -> Result<StateDict, TrainError> {
     let checkpoint = Checkpoint::open(path)?;
     let parameters = model.graph.parameters();
     let options = LoadOptions {
-        head: &[model.head],
+        head,
         hint: Some(format!("the model is `{}`", model.entry.name)),
         ..LoadOptions::default()
     };

@@ -2,9 +2,10 @@
 //!
 //! Models are in stages from stem to head, and their graph is all that these functions change.
 
+use crate::config::BatchNormMode;
 use crate::error::TrainError;
 use crate::strategy::Strategy;
-use regraft_graph::{NamePattern, surgery};
+use regraft_graph::{GraphError, NamePattern, ParameterKind, surgery};
 use regraft_models::{Model, ModelError};
 
 /// Trains the classifier alone (Kornblith et al. 2019, "Do better ImageNet models transfer better?").
@@ -31,31 +32,61 @@ pub fn last_stages(model: &mut Model, count: usize) -> Result<(), ModelError> {
     model.train_last_stages(count)
 }
 
-/// Applies a strategy, then what the user wants frozen or trained besides.
+/// Freezes all batch norms, so that they keep their pre-trained statistics, scale and shift. Statistics of small batches
+/// are poor, and a small data set has few batches (Keras's guide to transfer learning: "keep it in inference mode").
+///
+/// # Errors
+/// None for names that hold no wildcards, as those of the zoo.
+pub fn keep_batch_norms(model: &mut Model) -> Result<(), GraphError> {
+    let is_norm = |kind| matches!(kind, ParameterKind::NormWeight | ParameterKind::NormBias);
+    let parameters = model.graph.parameters().iter();
+    let names: Vec<_> = parameters
+        .filter(|p| is_norm(p.kind))
+        .map(|p| p.name.as_str())
+        .collect();
+    if !names.is_empty() {
+        let pattern = NamePattern::new(&names.join(","))?;
+        surgery::freeze(&mut model.graph, &pattern)?;
+    }
+    Ok(())
+}
+
+/// What the user wants trained.
+#[derive(Debug, Clone, Copy)]
+pub struct Recipe<'a> {
+    /// The strategy.
+    pub strategy: Strategy,
+    /// What becomes of batch norms in the trained part.
+    pub batch_norm: BatchNormMode,
+    /// Parameters to freeze besides, as a name pattern.
+    pub freeze: Option<&'a str>,
+    /// Parameters to train besides, as a name pattern; applied last.
+    pub unfreeze: Option<&'a str>,
+}
+
+/// Marks the parameters of a model as a recipe says.
 ///
 /// # Errors
 /// As the strategies; [`TrainError::Graph`] for a pattern that matches nothing, [`TrainError::NothingToTrain`] if nothing
 /// is left to train.
-pub fn apply(
-    model: &mut Model,
-    strategy: Strategy,
-    freeze: Option<&str>,
-    unfreeze: Option<&str>,
-) -> Result<(), TrainError> {
-    match strategy {
+pub fn apply(model: &mut Model, recipe: Recipe<'_>) -> Result<(), TrainError> {
+    match recipe.strategy {
         Strategy::Probe => linear_probe(model)?,
         Strategy::Full => fine_tune(model)?,
         Strategy::Last(count) => last_stages(model, count)?,
     }
-    if let Some(pattern) = freeze {
+    if recipe.batch_norm == BatchNormMode::Keep {
+        keep_batch_norms(model)?;
+    }
+    if let Some(pattern) = recipe.freeze {
         surgery::freeze(&mut model.graph, &NamePattern::new(pattern)?)?;
     }
-    if let Some(pattern) = unfreeze {
+    if let Some(pattern) = recipe.unfreeze {
         surgery::unfreeze(&mut model.graph, &NamePattern::new(pattern)?)?;
     }
     if model.graph.trainable_parameter_count() == 0 {
         return Err(TrainError::NothingToTrain {
-            freeze: freeze.unwrap_or_default().to_owned(),
+            freeze: recipe.freeze.unwrap_or_default().to_owned(),
         });
     }
     Ok(())
@@ -67,8 +98,23 @@ mod tests {
     use regraft_models::{BuildOptions, build};
 
     fn trainable(strategy: &str, freeze: Option<&str>, unfreeze: Option<&str>) -> Vec<String> {
-        let mut model = build("squeezenet1_1", &BuildOptions::default()).unwrap();
-        apply(&mut model, strategy.parse().unwrap(), freeze, unfreeze).unwrap();
+        trainable_of("squeezenet1_1", strategy, freeze, unfreeze)
+    }
+
+    fn trainable_of(
+        model: &str,
+        strategy: &str,
+        freeze: Option<&str>,
+        unfreeze: Option<&str>,
+    ) -> Vec<String> {
+        let mut model = build(model, &BuildOptions::default()).unwrap();
+        let recipe = Recipe {
+            strategy: strategy.parse().unwrap(),
+            batch_norm: BatchNormMode::Keep,
+            freeze,
+            unfreeze,
+        };
+        apply(&mut model, recipe).unwrap();
         let parameters = model.graph.parameters().iter();
         parameters
             .filter(|p| p.trainable)
@@ -103,15 +149,29 @@ mod tests {
     #[test]
     fn nothing_to_train_is_an_error() {
         let mut model = build("squeezenet1_1", &BuildOptions::default()).unwrap();
-        let error = apply(&mut model, Strategy::Probe, Some("classifier"), None).unwrap_err();
+        let mut frozen = |freeze| {
+            let recipe = Recipe {
+                strategy: Strategy::Probe,
+                batch_norm: BatchNormMode::Train,
+                freeze: Some(freeze),
+                unfreeze: None,
+            };
+            apply(&mut model, recipe).unwrap_err().to_string()
+        };
         assert_eq!(
-            error.to_string(),
+            frozen("classifier"),
             "nothing is left to train: `--freeze classifier` covers everything that the strategy trains"
         );
-        let error = apply(&mut model, Strategy::Probe, Some("layer9"), None).unwrap_err();
-        assert!(
-            error.to_string().contains("`layer9` matches none"),
-            "{error}"
-        );
+        let error = frozen("layer9");
+        assert!(error.contains("`layer9` matches none"), "{error}");
+    }
+
+    #[test]
+    fn batch_norms_are_kept_unless_the_user_names_them() {
+        let trained = trainable_of("resnet18", "full", None, None);
+        assert!(trained.contains(&"layer1.0.conv1.weight".to_owned()));
+        assert!(!trained.iter().any(|name| name.contains("bn1")));
+        let trained = trainable_of("resnet18", "full", None, Some("bn1"));
+        assert!(trained.contains(&"bn1.weight".to_owned()));
     }
 }

@@ -121,6 +121,7 @@ pub fn train(
     let task = Task {
         graph: &cut.trained,
         state: &pretrained.state,
+        fresh: &pretrained.fresh,
         num_classes: classes.len(),
         train: &train,
         validation: &validation,
@@ -187,12 +188,7 @@ fn load_model(
     let mut model = regraft_models::build(&settings.model, &options)?;
     // The new head is drawn as PyTorch draws that of a new layer, not as the whole network's would be.
     model.replace_head(num_classes)?;
-    recipe::apply(
-        &mut model,
-        settings.strategy,
-        settings.freeze.as_deref(),
-        settings.unfreeze.as_deref(),
-    )?;
+    recipe::apply(&mut model, settings.recipe())?;
     let weights = settings.weights.as_deref();
     let pretrained = pretrained::load(&model, weights, settings.seed, listener)?;
     Ok((model, pretrained))

@@ -1,7 +1,7 @@
 //! One file pair of the feature cache: rows, and an index that says which of them are whole.
 //!
-//! A segment is written by one process and never again. `NAME.rows` holds rows of one size, 64-byte aligned; `NAME.index`
-//! a header and one 64-byte entry a row: the row's key, the row's checksum, and a checksum of the entry itself. A row
+//! A segment is written by one process and never again. `NAME.rows` holds rows of one size, `NAME.index` a
+//! header and one 64-byte entry a row: the row's key, the row's checksum, and a checksum of the entry itself. A row
 //! counts only once its entry is there, and entries are appended after their rows, so a writer may be killed at any
 //! moment: what it committed stays, what it did not is never seen. A power cut may lose pages in any order; then the
 //! checksums do not match, and the row is computed again.
@@ -41,14 +41,9 @@ impl RowFormat {
         self.row_len * size_of::<f32>()
     }
 
-    /// Distance of two rows in the file.
-    pub(super) fn stride(self) -> usize {
-        self.row_bytes().next_multiple_of(BLOCK)
-    }
-
     /// Bytes of a segment of so many rows.
     pub(super) fn file_bytes(self, rows: usize) -> u64 {
-        (BLOCK + rows * (BLOCK + self.stride())) as u64
+        (BLOCK + rows * (BLOCK + self.row_bytes())) as u64
     }
 
     fn header(self) -> [u8; BLOCK] {
@@ -150,7 +145,7 @@ impl Segment {
     }
 
     fn row_bytes(&self, slot: usize) -> Option<&[u8]> {
-        let start = slot.checked_mul(self.format.stride())?;
+        let start = slot.checked_mul(self.format.row_bytes())?;
         self.rows.get(start..start + self.format.row_bytes())
     }
 
@@ -173,7 +168,6 @@ pub(super) struct SegmentWriter {
     rows: File,
     path: PathBuf,
     slots: usize,
-    buffer: Vec<u8>,
 }
 
 impl SegmentWriter {
@@ -200,7 +194,7 @@ impl SegmentWriter {
             .open(path.with_extension(ROWS))
             .map_err(failed())?;
         rows_file
-            .set_len(rows as u64 * format.stride() as u64)
+            .set_len(rows as u64 * format.row_bytes() as u64)
             .map_err(failed())?;
         Ok(Self {
             format,
@@ -208,7 +202,6 @@ impl SegmentWriter {
             rows: rows_file,
             path,
             slots: 0,
-            buffer: Vec::new(),
         })
     }
 
@@ -220,17 +213,13 @@ impl SegmentWriter {
     /// Appends rows (`values` holds one after the other) and commits them.
     pub(super) fn append(&mut self, keys: &[RowKey], values: &[f32]) -> Result<(), TrainError> {
         let mut entries = Vec::with_capacity(keys.len() * BLOCK);
-        self.buffer.clear();
         for (key, row) in keys.iter().zip(values.chunks_exact(self.format.row_len)) {
-            let row: &[u8] = bytemuck::cast_slice(row);
             let slot = self.slots + entries.len() / BLOCK;
-            entries.extend(self.format.entry(slot, key, checksum(row)));
-            self.buffer.extend(row);
-            self.buffer
-                .resize(self.buffer.len().next_multiple_of(BLOCK), 0);
+            let checksum = checksum(bytemuck::cast_slice(row));
+            entries.extend(self.format.entry(slot, key, checksum));
         }
         let write = || -> std::io::Result<()> {
-            (&self.rows).write_all(&self.buffer)?;
+            (&self.rows).write_all(bytemuck::cast_slice(values))?;
             (&self.index).write_all(&entries)
         };
         write().map_err(TrainError::io("write the feature cache", &self.path))?;
@@ -244,7 +233,7 @@ impl Drop for SegmentWriter {
     fn drop(&mut self) {
         let _ = self
             .rows
-            .set_len(self.slots as u64 * self.format.stride() as u64);
+            .set_len(self.slots as u64 * self.format.row_bytes() as u64);
     }
 }
 
