@@ -21,9 +21,9 @@ reference.record(
     Path(__file__),
     reference="efficientnet-lite-pytorch 0.1.0 efficientnet-lite0",
     model=EfficientNet.from_name(
-        "efficientnet-lite0", image_size=64, num_classes=5, dropout_rate=0.0, drop_connect_rate=0.0
+        "efficientnet-lite0", image_size=60, num_classes=5, dropout_rate=0.0, drop_connect_rate=0.0
     ),
-    size=64,
+    size=60,
     batch=4,
     num_classes=5,
 )

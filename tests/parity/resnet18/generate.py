@@ -21,7 +21,7 @@ reference.record(
     Path(__file__),
     reference="torchvision 0.29.2 resnet18",
     model=torchvision.models.resnet18(num_classes=5),
-    size=64,
+    size=60,
     batch=4,
     num_classes=5,
 )

@@ -21,7 +21,7 @@ reference.record(
     Path(__file__),
     reference="torchvision 0.29.2 resnext50_32x4d",
     model=torchvision.models.resnext50_32x4d(num_classes=5),
-    size=64,
-    batch=4,
+    size=42,
+    batch=3,
     num_classes=5,
 )

@@ -21,7 +21,7 @@ reference.record(
     Path(__file__),
     reference="torchvision 0.29.2 squeezenet1_1",
     model=torchvision.models.squeezenet1_1(num_classes=5),
-    size=37,
-    batch=8,
+    size=49,
+    batch=5,
     num_classes=5,
 )
