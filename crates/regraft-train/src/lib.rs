@@ -1,6 +1,7 @@
 //! Strategies, optimizers, the training loop and the feature cache
 #![warn(missing_docs)]
 
+pub mod benchmark;
 mod classifier;
 pub mod config;
 mod embed;
