@@ -27,6 +27,15 @@ pub enum Event<'a> {
     Warning(String),
     /// Model and data are ready.
     Started(RunInfo<'a>),
+    /// The feature cache was searched for the images of a split.
+    CacheSearched {
+        /// The split.
+        split: Split,
+        /// Images whose features were there.
+        found: usize,
+        /// All images of the split.
+        images: usize,
+    },
     /// The frozen part of the model computed features of so many images.
     Features {
         /// The split that they belong to.

@@ -205,6 +205,11 @@ impl Extractor<'_> {
         let mut space = cache.space(key, self.cut.row_len());
         let mut rows = space.locate(&images.keys, threads);
         let missing: Vec<_> = (0..rows.len()).filter(|i| rows[*i].is_none()).collect();
+        listener.on_event(&Event::CacheSearched {
+            split: images.split,
+            found: rows.len() - missing.len(),
+            images: rows.len(),
+        });
         if !missing.is_empty() {
             let stored = cache
                 .reserve(&mut space, key, missing.len())
