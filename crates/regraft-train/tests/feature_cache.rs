@@ -349,8 +349,9 @@ fn killed_writers_lose_no_committed_row() {
         let started = SystemTime::now();
         while writers.iter().any(|w| committed(w.id()) < 50 + 13 * round) {
             assert!(started.elapsed().unwrap() < Duration::from_mins(1));
-            found(&cache, "a", 100);
+            std::thread::sleep(Duration::from_millis(1));
         }
+        found(&cache, "a", 100);
         for writer in &mut writers {
             writer.kill().unwrap();
             writer.wait().unwrap();

@@ -240,6 +240,7 @@ fn with_and_without_cache_and_from_a_warm_one_the_bits_are_the_same() {
             let config = TrainConfig {
                 strategy: Some(strategy.parse().unwrap()),
                 cache: Some(cache),
+                epochs: Some(2),
                 ..place.config(model)
             };
             place.run(config).unwrap()
@@ -495,14 +496,14 @@ fn bad_images_are_listed_before_training_or_left_out() {
 
 #[test]
 fn a_last_batch_that_is_too_small_for_batch_norm_is_left_out_and_said() {
-    // 17 images in batches of 8 leave one; 32 pixels leave one value per channel at the end of ResNet-18.
+    // 17 images in batches of 8 leave one; 32 pixels leave one value per channel at the end of the network.
     let place = Place::new(8, 4);
     let extra = place.path("photos/train/red/extra.bmp");
     write_bmp(&extra, 1, 999);
     let config = TrainConfig {
         strategy: Some(Strategy::Full),
         epochs: Some(1),
-        ..place.config("resnet18")
+        ..place.config("mobilenet_v2")
     };
     let run = place.run(config).unwrap();
     assert!(
@@ -514,7 +515,7 @@ fn a_last_batch_that_is_too_small_for_batch_norm_is_left_out_and_said() {
     let config = TrainConfig {
         strategy: Some(Strategy::Full),
         batch_size: Some(1),
-        ..place.config("resnet18")
+        ..place.config("mobilenet_v2")
     };
     let error = place.run(config).err().unwrap().to_string();
     assert!(error.contains("batch"), "{error}");
