@@ -1,3 +1,7 @@
-//! The command line of Regraft
-#![warn(missing_docs)]
-fn main() {}
+//! The binary `regraft`; everything is in the library beside it.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    regraft_cli::run(std::env::args_os())
+}
