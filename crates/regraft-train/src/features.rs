@@ -38,18 +38,23 @@ impl Features {
 
     /// The samples at `order` in batches of `batch_size`; `epoch` decides random augmentation.
     pub(crate) fn epoch(&self, epoch: usize, order: Vec<usize>, batch_size: usize) -> Epoch<'_> {
-        let batches = match &self.source {
-            Source::Cached { .. } => None,
-            Source::Computed { loader, .. } => Some(loader.epoch(epoch as u64, order.clone())),
+        let rows = match &self.source {
+            Source::Cached { space, rows } => Rows::Cached { space, rows },
+            Source::Computed { loader, frozen } => Rows::Computed(ComputedRows {
+                batches: loader.epoch(epoch as u64, order.clone()),
+                frozen: frozen.as_deref(),
+                row_len: self.row_len,
+                rows: Vec::new(),
+                taken: 0,
+            }),
         };
         Epoch {
             features: self,
-            batches,
+            rows,
             order,
             batch_size,
             next: 0,
             labels: Vec::new(),
-            rows: Vec::new(),
         }
     }
 }
@@ -58,13 +63,17 @@ impl Features {
 #[derive(Debug)]
 pub(crate) struct Epoch<'f> {
     features: &'f Features,
-    /// Images, where features are computed.
-    batches: Option<Batches>,
+    rows: Rows<'f>,
     order: Vec<usize>,
     batch_size: usize,
     next: usize,
     labels: Vec<usize>,
-    rows: Vec<f32>,
+}
+
+#[derive(Debug)]
+enum Rows<'f> {
+    Cached { space: &'f Space, rows: &'f [RowId] },
+    Computed(ComputedRows<'f>),
 }
 
 impl Epoch<'_> {
@@ -87,30 +96,53 @@ impl Epoch<'_> {
         self.labels
             .extend(samples.iter().map(|sample| features.labels[*sample]));
         let mut step = session.batch(padded.unwrap_or(samples.len()))?;
-        match (&features.source, &mut self.batches) {
-            (Source::Cached { space, rows }, _) => {
+        match &mut self.rows {
+            Rows::Cached { space, rows } => {
                 features.write(&mut step, samples.len(), |i| space.row(rows[samples[i]]))?;
             }
-            (Source::Computed { frozen, .. }, Some(batches)) => {
-                let Some(batch) = batches.next_batch() else {
-                    return Ok(None);
-                };
-                let images = &batch?.images;
-                let rows = match frozen {
-                    Some(frozen) => {
-                        self.rows.resize(samples.len() * features.row_len, 0.0);
-                        frozen.borrow_mut().run(images, &mut self.rows)?;
-                        &self.rows
-                    }
-                    None => images,
-                };
+            Rows::Computed(computed) => {
+                let rows = computed.take(samples.len())?;
                 let row_len = features.row_len;
                 let row = |i: usize| &rows[i * row_len..][..row_len];
                 features.write(&mut step, samples.len(), row)?;
             }
-            (Source::Computed { .. }, None) => return Ok(None),
         }
         Ok(Some((step, &self.labels)))
+    }
+}
+
+/// Rows computed from images on the way. Images come in the loader's batches, rows go in batches of any size.
+#[derive(Debug)]
+struct ComputedRows<'f> {
+    batches: Batches,
+    frozen: Option<&'f RefCell<FrozenPart>>,
+    row_len: usize,
+    rows: Vec<f32>,
+    /// Values at the front of `rows` that were given away.
+    taken: usize,
+}
+
+impl ComputedRows<'_> {
+    /// The next `count` rows, which the order must still have.
+    fn take(&mut self, count: usize) -> Result<&[f32], TrainError> {
+        self.rows.drain(..self.taken);
+        self.taken = count * self.row_len;
+        while self.rows.len() < self.taken {
+            let Some(batch) = self.batches.next_batch() else {
+                unreachable!("the loader gives every sample of the order or an error");
+            };
+            let batch = batch?;
+            match self.frozen {
+                Some(frozen) => {
+                    let start = self.rows.len();
+                    self.rows.resize(start + batch.len() * self.row_len, 0.0);
+                    let rows = &mut self.rows[start..];
+                    frozen.borrow_mut().run(&batch.images, rows)?;
+                }
+                None => self.rows.extend_from_slice(&batch.images),
+            }
+        }
+        Ok(&self.rows[..self.taken])
     }
 }
 

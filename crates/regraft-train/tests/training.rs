@@ -258,6 +258,27 @@ fn with_and_without_cache_and_from_a_warm_one_the_bits_are_the_same() {
 }
 
 #[test]
+fn without_cache_wide_features_are_all_evaluated() {
+    // At 128 pixels the features are so wide that they are evaluated in smaller batches than images are loaded in.
+    let place = Place::new(8, 19);
+    let run = |cache: bool| {
+        let config = TrainConfig {
+            cache: Some(cache),
+            image_size: Some(128),
+            batch_size: Some(32),
+            epochs: Some(2),
+            ..place.config("squeezenet1_1")
+        };
+        place.run(config).unwrap()
+    };
+    let (cached, uncached) = (run(true), run(false));
+    assert_eq!(
+        numbers(&cached.report.epochs),
+        numbers(&uncached.report.epochs)
+    );
+}
+
+#[test]
 fn the_seed_decides() {
     let place = Place::new(8, 4);
     let run = |seed| {
