@@ -83,10 +83,21 @@ impl fmt::Display for Note {
             Note::UnusedFolder { path } => {
                 write!(f, "folder `{}` is not used", path.display())
             }
-            Note::StrayImages { path, count } => write!(
+            Note::StrayImages { path, count } => {
+                let (images, belong) = match count {
+                    1 => ("image", "belongs to no class and is"),
+                    _ => ("images", "belong to no class and are"),
+                };
+                write!(
+                    f,
+                    "{count} {images} directly in `{}` {belong} ignored",
+                    path.display()
+                )
+            }
+            Note::IgnoredFiles { count: 1, example } => write!(
                 f,
-                "{count} images directly in `{}` belong to no class and are ignored",
-                path.display()
+                "`{}` is not an image by its extension and is ignored",
+                example.display()
             ),
             Note::IgnoredFiles { count, example } => write!(
                 f,

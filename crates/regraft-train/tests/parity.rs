@@ -12,13 +12,13 @@ use regraft_graph::{Graph, HostTensor, StateDict};
 use regraft_models::{BuildOptions, build, synthetic};
 use regraft_train::{AdamConfig, CrossEntropy, Optimizer, ParamGroup, SgdConfig, UpdateRule};
 
-/// PyTorch's own largest error in single precision is up to 1e-4 here (`torch_f32_errors` in the fixtures); ours comes from
+/// PyTorch's own largest error in single precision is up to 2e-4 here (`torch_f32_errors` in the fixtures); ours comes from
 /// other orders of summation, so it may be a few times that.
 const TOLERANCE: f64 = 5e-4;
 
 /// Of changes by optimizers: Adam divides by the root of the gradient's square, which multiplies errors of small
-/// gradients; PyTorch's own error is up to 2e-3.
-const UPDATE_TOLERANCE: f64 = 1e-2;
+/// gradients; PyTorch's own error is up to 1e-3.
+const UPDATE_TOLERANCE: f64 = 2e-3;
 
 struct Case {
     fixture: Fixture,
@@ -202,6 +202,11 @@ fn channels_last(images: &[f32], [n, c, h, w]: [usize; 4]) -> Vec<f32> {
 #[test]
 fn resnet18_is_pytorchs() {
     Case::load("resnet18").check_all();
+}
+
+#[test]
+fn resnext50_is_pytorchs() {
+    Case::load("resnext50_32x4d").check_all();
 }
 
 #[test]
