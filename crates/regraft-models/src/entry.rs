@@ -1,39 +1,14 @@
 //! What the registry says about a model and about the weights published for it.
 
-use crate::efficientnet_lite::EfficientNetLiteConfig;
-use crate::mobilenet_v2::MobileNetV2Config;
+use crate::model::Dimensions;
 use crate::preprocessing::Preprocessing;
-use crate::resnet::ResNetConfig;
-use crate::squeezenet::SqueezeNetConfig;
+use regraft_graph::{Graph, GraphError};
 
-/// A family and the row of its table.
-#[derive(Debug, Clone, Copy, PartialEq)]
-#[non_exhaustive]
-pub enum Architecture {
-    /// ResNet, ResNeXt, Wide ResNet.
-    ResNet(ResNetConfig),
-    /// SqueezeNet.
-    SqueezeNet(SqueezeNetConfig),
-    /// MobileNetV2.
-    MobileNetV2(MobileNetV2Config),
-    /// EfficientNet-Lite.
-    EfficientNetLite(EfficientNetLiteConfig),
-}
-
-impl Architecture {
-    /// The family's name.
-    pub fn family(&self) -> &'static str {
-        match self {
-            Self::ResNet(_) => "resnet",
-            Self::SqueezeNet(_) => "squeezenet",
-            Self::MobileNetV2(_) => "mobilenet_v2",
-            Self::EfficientNetLite(_) => "efficientnet_lite",
-        }
-    }
-}
+/// Builds the graph of a model for the given extents.
+pub(crate) type BuildFn = fn(&Dimensions) -> Result<Graph, GraphError>;
 
 /// One model of the zoo.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct ModelEntry {
     /// The name on the command line: the reference implementation's.
     pub name: &'static str,
@@ -41,8 +16,10 @@ pub struct ModelEntry {
     pub title: &'static str,
     /// Names of the same architecture elsewhere.
     pub aliases: &'static [&'static str],
+    /// The family: the name of its file.
+    pub family: &'static str,
     /// How the graph is built.
-    pub architecture: Architecture,
+    pub(crate) build: BuildFn,
     /// The node that a new head replaces.
     pub head: &'static str,
     /// The node whose output, averaged over height and width if it is a map, is the feature vector.
@@ -64,7 +41,40 @@ pub struct ModelEntry {
     pub weights: &'static [WeightsEntry],
 }
 
+impl PartialEq for ModelEntry {
+    /// Names are unique.
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
 impl ModelEntry {
+    /// What most ImageNet classifiers share: 1000 classes, features in the node `flatten`, torchvision's preprocessing.
+    /// Name, sizes and weights are for the row to say.
+    pub(crate) const fn imagenet(
+        family: &'static str,
+        build: BuildFn,
+        stages: &'static [&'static str],
+        head: &'static str,
+    ) -> Self {
+        Self {
+            name: "",
+            title: "",
+            aliases: &[],
+            family,
+            build,
+            head,
+            feature_node: "flatten",
+            feature_dim: 0,
+            num_classes: 1000,
+            parameters: 0,
+            stages,
+            min_input_size: 1,
+            preprocessing: Preprocessing::IMAGENET,
+            weights: &[],
+        }
+    }
+
     /// The weights that are taken when none are named.
     pub fn default_weights(&self) -> Option<&'static WeightsEntry> {
         self.weights.first()
@@ -89,6 +99,31 @@ pub struct WeightsEntry {
 }
 
 impl WeightsEntry {
+    /// Weights of a repository of timm's on the hub that were torchvision's first, with its licence and preprocessing.
+    pub(crate) const fn timm(tag: &'static str, id: &'static str, top: [f32; 2]) -> Self {
+        Self {
+            source: WeightsSource::Hub { id },
+            ..Self::torchvision(tag, "", "", top)
+        }
+    }
+
+    /// A file of torchvision's; `top` is the accuracy of the first and of the five best guesses.
+    pub(crate) const fn torchvision(
+        tag: &'static str,
+        url: &'static str,
+        sha256_prefix: &'static str,
+        [top1, top5]: [f32; 2],
+    ) -> Self {
+        Self {
+            tag,
+            source: WeightsSource::Url { url, sha256_prefix },
+            license: "BSD-3-Clause",
+            expected_top1: Some(top1),
+            expected_top5: Some(top5),
+            preprocessing: Preprocessing::IMAGENET,
+        }
+    }
+
     /// The Hugging Face repository, if that is where they are.
     pub fn hub_id(&self) -> Option<&'static str> {
         match self.source {

@@ -1,5 +1,5 @@
 //! This crate is the zoo: [`build`] turns a name into a [`Model`], a graph with the few facts that transfer learning
-//! needs (head, features, stages, preprocessing). [`MODELS`] is the table behind it. One file is one family, a variant is
+//! needs (head, features, stages, preprocessing). [`models`] is the table behind it. One file is one family, a variant is
 //! a row of its table, and a node's path is the key of the reference implementation's state dict.
 //!
 //! No weights are read here and nothing is executed.
@@ -16,20 +16,17 @@
 //! ```
 #![warn(missing_docs)]
 
-pub mod efficientnet_lite;
 mod entry;
 mod error;
+mod families;
 mod layers;
-pub mod mobilenet_v2;
 mod model;
 mod preprocessing;
 mod registry;
-pub mod resnet;
-pub mod squeezenet;
 pub mod synthetic;
 
-pub use entry::{Architecture, ModelEntry, WeightsEntry, WeightsSource};
+pub use entry::{ModelEntry, WeightsEntry, WeightsSource};
 pub use error::ModelError;
 pub use model::{BuildOptions, Model, build};
 pub use preprocessing::{Interpolation, Preprocessing};
-pub use registry::{MODELS, Selection, default_model, find};
+pub use registry::{Selection, default_model, find, models};

@@ -1,10 +1,9 @@
 //! A model: its graph and what transfer learning must know about it.
 
-use crate::entry::{Architecture, ModelEntry, WeightsEntry};
+use crate::entry::{ModelEntry, WeightsEntry};
 use crate::error::ModelError;
 use crate::preprocessing::Preprocessing;
 use crate::registry::find;
-use crate::{efficientnet_lite, mobilenet_v2, resnet, squeezenet};
 use regraft_graph::surgery::{self, HeadSpec};
 use regraft_graph::{Graph, GraphBuilder, GraphError, NamePattern, Shape};
 
@@ -79,13 +78,7 @@ pub fn build(name: &str, options: &BuildOptions) -> Result<Model, ModelError> {
         model: entry.name,
         source,
     };
-    let graph = match &entry.architecture {
-        Architecture::ResNet(config) => resnet::build(config, &dims),
-        Architecture::SqueezeNet(config) => squeezenet::build(config, &dims),
-        Architecture::MobileNetV2(config) => mobilenet_v2::build(config, &dims),
-        Architecture::EfficientNetLite(config) => efficientnet_lite::build(config, &dims),
-    }
-    .map_err(graph_error)?;
+    let graph = (entry.build)(&dims).map_err(graph_error)?;
     let stages = entry
         .stages
         .iter()

@@ -41,6 +41,9 @@ impl Preprocessing {
         std: [0.229, 0.224, 0.225],
     };
 
+    /// torchvision's second recipe (`IMAGENET1K_V2`): shorter side to 232.
+    pub const TORCHVISION_V2: Self = Self::IMAGENET.crop_pct(0.965);
+
     /// The shorter side of the resized image in pixels: `floor(input_size / crop_pct)`, as timm. For an input that is no
     /// square its longer side counts, so that the crop always fits.
     pub fn resize_size(&self) -> usize {

@@ -7,7 +7,7 @@ use crate::output::{Output, Report};
 use crate::subject::Subject;
 use crate::table::{Align, Table};
 use regraft::graph::{Parameter, SummaryRow, surgery};
-use regraft::models::{BuildOptions, MODELS, Model, build};
+use regraft::models::{BuildOptions, Model, build, models};
 use regraft::train::config::BatchNormMode;
 use regraft::train::recipe::{self, Recipe};
 use regraft::train::run_folder::RunFolder;
@@ -402,7 +402,7 @@ impl CheckpointReport {
 /// The models whose parameters a checkpoint has, apart from the head.
 fn fits(checkpoint: &Checkpoint) -> anyhow::Result<Vec<Fit>> {
     let mut fits = Vec::new();
-    for entry in MODELS {
+    for entry in models() {
         let model = build(entry.name, &BuildOptions::default())?;
         let options = LoadOptions {
             head: &[model.head],

@@ -6,7 +6,7 @@ use crate::numbers::{counted, short};
 use crate::output::{Output, Report};
 use crate::table::{Align, Table};
 use regraft::graph::NamePattern;
-use regraft::models::{MODELS, ModelEntry, WeightsSource, default_model, find};
+use regraft::models::{ModelEntry, WeightsSource, default_model, find, models};
 use serde::Serialize;
 use std::fmt::{self, Write};
 
@@ -14,7 +14,7 @@ use std::fmt::{self, Write};
 pub(crate) fn run(args: &ModelsArgs, output: &mut Output) -> anyhow::Result<ExitStatus> {
     let models = match &args.pattern {
         Some(pattern) => matching(pattern)?,
-        None => MODELS.iter().collect(),
+        None => models().collect(),
     };
     output.report(&Models(models.into_iter().map(ModelRow::new).collect()))?;
     Ok(ExitStatus::Done)
@@ -28,8 +28,7 @@ fn matching(pattern: &str) -> anyhow::Result<Vec<&'static ModelEntry>> {
         Some(glob) => glob.matches(name),
         None => name.to_lowercase().contains(&lower),
     };
-    let found: Vec<_> = MODELS
-        .iter()
+    let found: Vec<_> = models()
         .filter(|m| matches(m.name) || matches(m.title) || m.aliases.iter().any(|a| matches(a)))
         .collect();
     if found.is_empty() {

@@ -3,32 +3,34 @@
 //! Paper: Sandler et al. 2018, "MobileNetV2: Inverted Residuals and Linear Bottlenecks" (arXiv:1801.04381).
 //! Reference: torchvision 0.29.2, `models/mobilenetv2.py`, whose state-dict keys are the node paths.
 
+use crate::entry::{ModelEntry, WeightsEntry};
 use crate::layers::{ConvNorm, NormConfig, conv_norm, conv_norm_activation};
 use crate::model::Dimensions;
+use crate::preprocessing::Preprocessing;
 use regraft_graph::{Activation, Conv2d, Graph, GraphBuilder, GraphError, Init, Linear, NodeId};
 
 /// A run of inverted residual blocks: one row of the paper's table 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+struct Row {
     /// Factor from input channels to hidden channels, the paper's `t`.
-    pub expand_ratio: usize,
+    expand_ratio: usize,
     /// Output channels, `c`.
-    pub out_channels: usize,
+    out_channels: usize,
     /// Number of blocks, `n`.
-    pub blocks: usize,
+    blocks: usize,
     /// Stride of the first block, `s`.
-    pub stride: usize,
+    stride: usize,
 }
 
 /// One member of the family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MobileNetV2Config {
+struct MobileNetV2Config {
     /// Channels after the first convolution.
-    pub stem_channels: usize,
+    stem_channels: usize,
     /// The blocks.
-    pub rows: &'static [Row],
+    rows: &'static [Row],
     /// Channels before the classifier.
-    pub last_channels: usize,
+    last_channels: usize,
 }
 
 const fn row(expand_ratio: usize, out_channels: usize, blocks: usize, stride: usize) -> Row {
@@ -41,7 +43,7 @@ const fn row(expand_ratio: usize, out_channels: usize, blocks: usize, stride: us
 }
 
 /// MobileNetV2 at width 1.0.
-pub const MOBILENET_V2: MobileNetV2Config = MobileNetV2Config {
+const MOBILENET_V2: MobileNetV2Config = MobileNetV2Config {
     stem_channels: 32,
     rows: &[
         row(1, 16, 1, 1),
@@ -56,7 +58,7 @@ pub const MOBILENET_V2: MobileNetV2Config = MobileNetV2Config {
 };
 
 /// Stages from stem to head: a stage is a row of the paper's table; the last 1x1 convolution goes with the last row.
-pub(crate) const STAGES: &[&str] = &[
+const STAGES: &[&str] = &[
     "features.0",
     "features.1",
     "features.[23]",
@@ -70,8 +72,40 @@ pub(crate) const STAGES: &[&str] = &[
 
 const DROPOUT: f32 = 0.2;
 
+/// The rows of the registry.
+pub(super) const MODELS: &[ModelEntry] = &[ModelEntry {
+    name: "mobilenet_v2",
+    title: "MobileNetV2 1.0",
+    aliases: &["mobilenetv2_100"],
+    feature_dim: 1280,
+    parameters: 3_504_872,
+    weights: &[
+        WeightsEntry::torchvision(
+            "mobilenet_v2.tv_in1k",
+            "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
+            "b0353104",
+            [71.878, 90.286],
+        ),
+        WeightsEntry {
+            preprocessing: Preprocessing::TORCHVISION_V2,
+            ..WeightsEntry::torchvision(
+                "mobilenet_v2.tv2_in1k",
+                "https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth",
+                "7ebf99e0",
+                [72.154, 90.822],
+            )
+        },
+    ],
+    ..ModelEntry::imagenet(
+        "mobilenet_v2",
+        |dims| build(&MOBILENET_V2, dims),
+        STAGES,
+        "classifier.1",
+    )
+}];
+
 /// Builds the graph. Shapes in comments are those at 224 x 224.
-pub(crate) fn build(config: &MobileNetV2Config, dims: &Dimensions) -> Result<Graph, GraphError> {
+fn build(config: &MobileNetV2Config, dims: &Dimensions) -> Result<Graph, GraphError> {
     let mut b = GraphBuilder::new();
     let x = b.input("image", dims.image());
     let stem = Conv2d::new(dims.in_channels, config.stem_channels, 3)

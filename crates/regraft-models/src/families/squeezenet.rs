@@ -4,12 +4,13 @@
 //! Reference: torchvision 0.29.2, `models/squeezenet.py`, whose state-dict keys are the node paths. The classifier is a
 //! 1x1 convolution on the last feature map, averaged afterwards: there is no pooled feature vector inside the network.
 
+use crate::entry::{BuildFn, ModelEntry, WeightsEntry};
 use crate::model::Dimensions;
 use regraft_graph::{Activation, Conv2d, Graph, GraphBuilder, GraphError, Init, MaxPool2d, NodeId};
 
 /// One layer of `features`, in order; its index is part of the node path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Layer {
+enum Layer {
     /// The 3x3 max pooling of stride 2.
     Pool,
     /// A fire module: squeeze to `s` channels, expand to `e` by 1x1 and `e` by 3x3.
@@ -23,13 +24,13 @@ pub enum Layer {
 
 /// One member of the family.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SqueezeNetConfig {
+struct SqueezeNetConfig {
     /// Filters of the first convolution.
-    pub stem_channels: usize,
+    stem_channels: usize,
     /// Its window.
-    pub stem_kernel_size: usize,
+    stem_kernel_size: usize,
     /// What follows the first convolution and its ReLU, from `features.2` on.
-    pub layers: &'static [Layer],
+    layers: &'static [Layer],
 }
 
 const fn fire(s: usize, e: usize) -> Layer {
@@ -37,7 +38,7 @@ const fn fire(s: usize, e: usize) -> Layer {
 }
 
 /// SqueezeNet 1.0.
-pub const SQUEEZENET1_0: SqueezeNetConfig = SqueezeNetConfig {
+const SQUEEZENET1_0: SqueezeNetConfig = SqueezeNetConfig {
     stem_channels: 96,
     stem_kernel_size: 7,
     layers: &[
@@ -56,7 +57,7 @@ pub const SQUEEZENET1_0: SqueezeNetConfig = SqueezeNetConfig {
 };
 
 /// SqueezeNet 1.1: the same accuracy for less than half of the work.
-pub const SQUEEZENET1_1: SqueezeNetConfig = SqueezeNetConfig {
+const SQUEEZENET1_1: SqueezeNetConfig = SqueezeNetConfig {
     stem_channels: 64,
     stem_kernel_size: 3,
     layers: &[
@@ -75,7 +76,7 @@ pub const SQUEEZENET1_1: SqueezeNetConfig = SqueezeNetConfig {
 };
 
 /// Stages of version 1.0 from stem to head: the fire modules between two poolings are one stage.
-pub(crate) const STAGES_1_0: &[&str] = &[
+const STAGES_1_0: &[&str] = &[
     "features.0",
     "features.[345]",
     "features.[789],features.10",
@@ -83,7 +84,7 @@ pub(crate) const STAGES_1_0: &[&str] = &[
     "classifier",
 ];
 /// Stages of version 1.1 from stem to head.
-pub(crate) const STAGES_1_1: &[&str] = &[
+const STAGES_1_1: &[&str] = &[
     "features.0",
     "features.[34]",
     "features.[67]",
@@ -93,8 +94,47 @@ pub(crate) const STAGES_1_1: &[&str] = &[
 
 const DROPOUT: f32 = 0.5;
 
+/// The rows of the registry.
+pub(super) const MODELS: &[ModelEntry] = &[
+    ModelEntry {
+        name: "squeezenet1_0",
+        title: "SqueezeNet 1.0",
+        parameters: 1_248_424,
+        min_input_size: 21,
+        weights: &[WeightsEntry::torchvision(
+            "squeezenet1_0.tv_in1k",
+            "https://download.pytorch.org/models/squeezenet1_0-b66bff10.pth",
+            "b66bff10",
+            [58.092, 80.420],
+        )],
+        ..squeezing(|dims| build(&SQUEEZENET1_0, dims), STAGES_1_0)
+    },
+    ModelEntry {
+        name: "squeezenet1_1",
+        title: "SqueezeNet 1.1",
+        parameters: 1_235_496,
+        min_input_size: 17,
+        weights: &[WeightsEntry::torchvision(
+            "squeezenet1_1.tv_in1k",
+            "https://download.pytorch.org/models/squeezenet1_1-b8a52dc0.pth",
+            "b8a52dc0",
+            [58.178, 80.624],
+        )],
+        ..squeezing(|dims| build(&SQUEEZENET1_1, dims), STAGES_1_1)
+    },
+];
+
+/// What the rows share.
+const fn squeezing(build: BuildFn, stages: &'static [&'static str]) -> ModelEntry {
+    ModelEntry {
+        feature_node: "features.12.cat",
+        feature_dim: 512,
+        ..ModelEntry::imagenet("squeezenet", build, stages, "classifier.1")
+    }
+}
+
 /// Builds the graph. Shapes in comments are those of version 1.1 at 224 x 224.
-pub(crate) fn build(config: &SqueezeNetConfig, dims: &Dimensions) -> Result<Graph, GraphError> {
+fn build(config: &SqueezeNetConfig, dims: &Dimensions) -> Result<Graph, GraphError> {
     let mut b = GraphBuilder::new();
     let x = b.input("image", dims.image());
     let stem = Conv2d::new(

