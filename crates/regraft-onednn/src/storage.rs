@@ -1,7 +1,9 @@
 //! Memory that kernels work on: aligned segments that never move, addressed by regions.
 
 use crate::error::OnednnError;
-use std::alloc::{Layout as AllocLayout, alloc_zeroed, dealloc};
+#[cfg(target_os = "linux")]
+use memmap2::Advice;
+use memmap2::MmapMut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -39,9 +41,10 @@ impl Region {
 }
 
 pub(crate) struct Segment {
+    /// Anonymous memory: the system gives zeroed pages when they are first touched.
+    _map: MmapMut,
     data: *mut u8,
     bytes: usize,
-    layout: AllocLayout,
 }
 
 // SAFETY: a segment is plain memory. All access goes through `Storage`, whose methods borrow it exclusively to write.
@@ -54,24 +57,33 @@ unsafe impl Sync for Segment {}
 impl Segment {
     fn new(bytes: usize) -> Result<Self, OnednnError> {
         let out_of_memory = OnednnError::OutOfMemory { bytes };
-        let alignment = if bytes >= HUGE_PAGE {
-            HUGE_PAGE
-        } else {
-            ALIGNMENT
-        };
-        let layout = AllocLayout::from_size_align(bytes.max(ALIGNMENT), alignment)
-            .map_err(|_| out_of_memory.clone())?;
-        // SAFETY: the layout has a non-zero size.
-        #[expect(unsafe_code, reason = "aligned allocation")]
-        let data = unsafe { alloc_zeroed(layout) };
-        if data.is_null() {
-            return Err(out_of_memory);
+        // A map starts at a page, which may be a small one: there is room to start at a huge one.
+        let slack = if bytes >= HUGE_PAGE { HUGE_PAGE } else { 0 };
+        let len = bytes
+            .max(ALIGNMENT)
+            .checked_add(slack)
+            .ok_or(out_of_memory.clone())?;
+        let mut map = MmapMut::map_anon(len).map_err(|_| out_of_memory)?;
+        // Linux by default gives huge pages only where they are asked for, before the first touch. Activations of
+        // hundreds of MiB are swept in every step, and misses of the page table would show.
+        #[cfg(target_os = "linux")]
+        if slack > 0 {
+            // Without them everything works, more slowly.
+            let _ = map.advise(Advice::HugePage);
         }
-        advise_huge_pages(data, layout.size());
+        let start = map.as_mut_ptr();
+        let skipped = if slack > 0 {
+            start.align_offset(HUGE_PAGE)
+        } else {
+            0
+        };
+        // SAFETY: `skipped` is less than a huge page, which the map is longer than `bytes`.
+        #[expect(unsafe_code, reason = "pointer into the map")]
+        let data = unsafe { start.add(skipped) };
         Ok(Self {
+            _map: map,
             data,
             bytes,
-            layout,
         })
     }
 
@@ -81,36 +93,6 @@ impl Segment {
         #[expect(unsafe_code, reason = "pointer into the segment")]
         (end <= self.bytes && region.offset.is_multiple_of(4))
             .then(|| unsafe { self.data.add(region.offset) })
-    }
-}
-
-/// Asks for huge pages, which Linux by default gives only where they are asked for: activations of hundreds of MiB are
-/// swept in every step, and misses of the page table would show.
-fn advise_huge_pages(data: *mut u8, bytes: usize) {
-    #[cfg(target_os = "linux")]
-    if bytes >= HUGE_PAGE {
-        // SAFETY: the range is inside an allocation that starts at a huge page; the advice changes no content, and its
-        // failure changes nothing.
-        #[expect(unsafe_code, reason = "system call")]
-        unsafe {
-            libc::madvise(
-                data.cast(),
-                bytes / HUGE_PAGE * HUGE_PAGE,
-                libc::MADV_HUGEPAGE,
-            );
-        }
-    }
-    #[cfg(not(target_os = "linux"))]
-    let _ = (data, bytes);
-}
-
-impl Drop for Segment {
-    fn drop(&mut self) {
-        // SAFETY: allocated with this layout; primitives that point here hold an `Arc` of the segment.
-        #[expect(unsafe_code, reason = "aligned allocation")]
-        unsafe {
-            dealloc(self.data, self.layout);
-        }
     }
 }
 
