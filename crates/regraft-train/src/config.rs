@@ -297,8 +297,8 @@ fn default_lr(strategy: Strategy, optimizer: OptimizerName) -> f64 {
     }
 }
 
-/// How much slower than a new head pre-trained weights learn.
-const FINE_TUNING_SHARE: f64 = 0.03;
+/// How much slower than a new head pre-trained weights learn, as in Keras's guide to transfer learning.
+const FINE_TUNING_SHARE: f64 = 0.01;
 
 impl TrainSettings {
     fn check(&self) -> Result<(), TrainError> {

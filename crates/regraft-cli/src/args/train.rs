@@ -69,7 +69,7 @@ pub(crate) struct TrainArgs {
     /// Images in a step [default: 32]
     #[arg(long, value_name = "N", help_heading = "Training")]
     batch_size: Option<usize>,
-    /// Learning rate [default: 1e-3, sgd 1e-2; 3 % of that where more than the head is trained]
+    /// Learning rate [default: 1e-3, sgd 1e-2; 1 % of that where more than the head is trained]
     #[arg(long, value_name = "X", help_heading = "Training")]
     lr: Option<f64>,
     /// Learning rate of the new head, where more is trained [default: 1e-3, sgd 1e-2]
