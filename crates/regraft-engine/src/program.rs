@@ -395,6 +395,15 @@ impl Program {
             .sum()
     }
 
+    /// Whether a step is done in less time than it takes to wake a second thread: a linear head on cached features.
+    pub(crate) fn is_tiny(&self) -> bool {
+        const BYTES: usize = 1 << 21;
+        const FLOPS: u64 = 1 << 22;
+        let kernels = || self.instructions.iter().map(|i| &i.kernel);
+        kernels().map(|kernel| self.bytes(kernel)).sum::<usize>() < BYTES
+            && kernels().map(|kernel| self.flops(kernel)).sum::<u64>() < FLOPS
+    }
+
     /// Floating-point operations of a kernel call, where they are what limits it: convolutions and linear layers.
     pub(crate) fn flops(&self, kernel: &Kernel) -> u64 {
         let multiply_adds = match kernel {

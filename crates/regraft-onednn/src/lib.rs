@@ -59,7 +59,7 @@ pub use post_ops::{Attributes, Binary, Eltwise, PostOp};
 pub use primitive::{Arg, BoundPrimitive, PrimitiveDesc, Stream};
 pub use product::{InnerProduct, matmul};
 pub use storage::{ALIGNMENT, Operands, Region, Storage};
-pub use threads::{for_each_chunk_mut, parallel, set_threads, threads};
+pub use threads::{for_each_chunk_mut, on_one_thread, parallel, set_threads, threads};
 
 /// The version of oneDNN that is linked, for example `3.14.1`.
 pub fn version() -> String {

@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 static THREADS: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
+    /// How many threads this thread's kernels are limited to for now; 0 is no limit.
+    static LIMIT: Cell<usize> = const { Cell::new(0) };
     /// What the OpenMP runtime was last told on this thread: its setting is per thread.
     static TOLD: Cell<usize> = const { Cell::new(0) };
 }
@@ -18,8 +20,30 @@ pub fn set_threads(threads: usize) {
     tell_openmp();
 }
 
+/// Runs `work`, whose kernels use one thread: what takes microseconds is done sooner than a second thread has come,
+/// which on a busy machine may be milliseconds later.
+///
+/// A primitive keeps the number of threads that it was created with, so it is to be created and run alike.
+pub fn on_one_thread<R>(work: impl FnOnce() -> R) -> R {
+    struct Restore(usize);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LIMIT.set(self.0);
+            tell_openmp();
+        }
+    }
+    // OpenMP is told another number now, and could not be asked for its own afterwards.
+    let _ = THREADS.compare_exchange(0, threads(), Ordering::Relaxed, Ordering::Relaxed);
+    let _restore = Restore(LIMIT.replace(1));
+    work()
+}
+
 /// How many threads kernels use: what was set, else the number of cores.
 pub fn threads() -> usize {
+    let limit = LIMIT.get();
+    if limit != 0 {
+        return limit;
+    }
     match THREADS.load(Ordering::Relaxed) {
         0 => {
             // SAFETY: no arguments, no preconditions.
@@ -33,7 +57,10 @@ pub fn threads() -> usize {
 
 /// Makes the number of threads known to OpenMP on the calling thread.
 pub(crate) fn tell_openmp() {
-    let threads = THREADS.load(Ordering::Relaxed);
+    let threads = match LIMIT.get() {
+        0 => THREADS.load(Ordering::Relaxed),
+        limit => limit,
+    };
     TOLD.with(|told| {
         if threads != 0 && told.get() != threads {
             // SAFETY: no preconditions.
@@ -148,6 +175,19 @@ mod tests {
         );
         assert_eq!(b.iter().sum::<f32>(), 103.0);
         assert_eq!(b[10], 3.0);
+    }
+
+    #[test]
+    fn on_one_thread_is_only_for_what_is_inside() {
+        set_threads(2);
+        let alone = AtomicUsize::new(0);
+        on_one_thread(|| {
+            assert_eq!(threads(), 1);
+            parallel(|_, threads| {
+                alone.fetch_add(threads, Ordering::Relaxed);
+            });
+        });
+        assert_eq!((alone.into_inner(), threads()), (1, 2));
     }
 
     #[test]

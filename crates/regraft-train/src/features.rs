@@ -154,11 +154,19 @@ impl Features {
         samples: usize,
         row: impl Fn(usize) -> &'r [f32] + Sync,
     ) -> Result<(), TrainError> {
+        // Less is copied sooner than a second thread has come.
+        const FOR_ONE_THREAD: usize = 1 << 16;
         for value in &self.values {
             let input = &mut step.input_mut(&value.name)?[..samples * value.len];
-            for_each_chunk_mut([(input, value.len)], |sample, [input]| {
+            let copy = |sample: usize, input: &mut [f32]| {
                 input.copy_from_slice(&row(sample)[value.start..][..value.len]);
-            });
+            };
+            if input.len() <= FOR_ONE_THREAD {
+                let rows = input.chunks_exact_mut(value.len).enumerate();
+                rows.for_each(|(sample, input)| copy(sample, input));
+            } else {
+                for_each_chunk_mut([(input, value.len)], |sample, [input]| copy(sample, input));
+            }
         }
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::arena::{self, Request};
 use crate::error::EngineError;
 use crate::parameters::Parameters;
 use crate::program::{Kernel, Place, Program, ValueId};
-use regraft_onednn::{OnednnError, Region, Storage, Stream};
+use regraft_onednn::{OnednnError, Region, Storage, Stream, on_one_thread};
 use std::time::Instant;
 pub(crate) use weights::PreparedWeights;
 
@@ -75,12 +75,26 @@ pub(crate) struct Executor {
     forward_len: usize,
     regions: Vec<Region>,
     stream: Stream,
+    on_one_thread: bool,
     pub(crate) arena_bytes: usize,
 }
 
 impl Executor {
     /// Chooses kernels, lays out the arena and binds everything.
     pub(crate) fn new(
+        program: &Program,
+        parameters: &Parameters,
+        weights: &mut PreparedWeights,
+        storage: &mut Storage,
+    ) -> Result<Self, EngineError> {
+        if program.is_tiny() {
+            on_one_thread(|| Self::bind(program, parameters, weights, storage))
+        } else {
+            Self::bind(program, parameters, weights, storage)
+        }
+    }
+
+    fn bind(
         program: &Program,
         parameters: &Parameters,
         weights: &mut PreparedWeights,
@@ -145,6 +159,7 @@ impl Executor {
             forward_len: program.forward_len,
             regions,
             stream,
+            on_one_thread: program.is_tiny(),
             arena_bytes: layout.bytes,
         })
     }
@@ -193,8 +208,12 @@ impl Executor {
             stream: &self.stream,
             seed,
         };
-        for kernel in &self.kernels[range] {
-            kernel.run(storage, &run)?;
+        let kernels = &self.kernels[range];
+        let mut all = || kernels.iter().try_for_each(|k| k.run(storage, &run));
+        if self.on_one_thread {
+            on_one_thread(all)?;
+        } else {
+            all()?;
         }
         Ok(())
     }
