@@ -128,7 +128,7 @@ fn files_are_listed_as_torchvision_lists_them() {
         .replace(root.path().to_str().unwrap(), "ROOT");
     assert!(text.contains("folder `ROOT/docs` is not used"), "{text}");
     assert!(
-        text.contains("1 images directly in `ROOT/train` belong to no class"),
+        text.contains("1 image directly in `ROOT/train` belongs to no class"),
         "{text}"
     );
     assert!(text.contains("the first is `ROOT/train/a/"), "{text}");
