@@ -3,7 +3,10 @@
 use crate::error::GraphError;
 use crate::graph::{Graph, Node, NodeId};
 use crate::infer::infer;
-use crate::op::{Activation, AvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, Op};
+use crate::op::{
+    Activation, AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, Op,
+    SliceChannels,
+};
 use crate::parameter::{Init, ParamId, Parameter, ParameterKind};
 use crate::shape::Shape;
 use std::collections::HashMap;
@@ -181,6 +184,20 @@ impl GraphBuilder {
         self.add(name, Op::GlobalAvgPool, &[x], Vec::new())
     }
 
+    /// A mean over as many parts of the image as `output_size`, height and width, has positions.
+    ///
+    /// # Errors
+    /// When an extent is zero, the shapes do not fit or the name is taken.
+    pub fn adaptive_avg_pool2d(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        output_size: [usize; 2],
+    ) -> Result<NodeId, GraphError> {
+        let op = Op::AdaptiveAvgPool2d(AdaptiveAvgPool2d { output_size });
+        self.add(name, op, &[x], Vec::new())
+    }
+
     /// All dimensions after the batch made one.
     ///
     /// # Errors
@@ -197,6 +214,19 @@ impl GraphBuilder {
         self.add(name, Op::Dropout { p }, &[x], Vec::new())
     }
 
+    /// Stochastic depth: a sample of the value is dropped with probability `p`.
+    ///
+    /// # Errors
+    /// When `p` is not in `[0, 1)` or the name is taken.
+    pub fn stochastic_depth(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        p: f32,
+    ) -> Result<NodeId, GraphError> {
+        self.add(name, Op::StochasticDepth { p }, &[x], Vec::new())
+    }
+
     /// The sum of two values of one shape.
     ///
     /// # Errors
@@ -205,12 +235,46 @@ impl GraphBuilder {
         self.add(name, Op::Add, &[a, b], Vec::new())
     }
 
+    /// The product of two values of one shape, or of an image and one factor for each of its channels, `[B, C, 1, 1]`.
+    ///
+    /// # Errors
+    /// When the shapes do not fit or the name is taken.
+    pub fn mul_values(&mut self, name: &str, a: NodeId, b: NodeId) -> Result<NodeId, GraphError> {
+        self.add(name, Op::Mul, &[a, b], Vec::new())
+    }
+
     /// Values joined along the channels.
     ///
     /// # Errors
     /// When the other dimensions differ or the name is taken.
     pub fn concat(&mut self, name: &str, inputs: &[NodeId]) -> Result<NodeId, GraphError> {
         self.add(name, Op::Concat, inputs, Vec::new())
+    }
+
+    /// Some of the channels of a value.
+    ///
+    /// # Errors
+    /// When it does not have these channels or the name is taken.
+    pub fn slice_channels(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        slice: SliceChannels,
+    ) -> Result<NodeId, GraphError> {
+        self.add(name, Op::SliceChannels(slice), &[x], Vec::new())
+    }
+
+    /// Channels dealt in turn from `groups` runs of them.
+    ///
+    /// # Errors
+    /// When the channels cannot be divided so or the name is taken.
+    pub fn channel_shuffle(
+        &mut self,
+        name: &str,
+        x: NodeId,
+        groups: usize,
+    ) -> Result<NodeId, GraphError> {
+        self.add(name, Op::ChannelShuffle { groups }, &[x], Vec::new())
     }
 
     /// Changes how a parameter is drawn when no checkpoint gives its value.

@@ -5,6 +5,7 @@ use crate::op::{Op, Padding};
 use crate::shape::{Dim, Shape};
 
 /// Shape of the output of `op` on inputs of the given shapes. `node` names it in errors.
+#[expect(clippy::too_many_lines, reason = "one arm an operator")]
 pub(crate) fn infer(node: &str, op: &Op, inputs: &[&Shape]) -> Result<Shape, GraphError> {
     let rule = Rule { node, op };
     match op {
@@ -39,7 +40,7 @@ pub(crate) fn infer(node: &str, op: &Op, inputs: &[&Shape]) -> Result<Shape, Gra
             }
         }
         Op::Activation(_) => Ok(rule.one(inputs)?.clone()),
-        Op::Dropout { p } => {
+        Op::Dropout { p } | Op::StochasticDepth { p } => {
             if (0.0..1.0).contains(p) {
                 Ok(rule.one(inputs)?.clone())
             } else {
@@ -82,6 +83,20 @@ pub(crate) fn infer(node: &str, op: &Op, inputs: &[&Shape]) -> Result<Shape, Gra
                 Dim::Fixed(1),
             ]))
         }
+        Op::AdaptiveAvgPool2d(pool) => {
+            let x = rule.one(inputs)?;
+            let [h, w] = rule.image(x, None)?;
+            let [oh, ow] = pool.output_size;
+            if h == 0 || w == 0 || oh == 0 || ow == 0 {
+                return Err(rule.invalid("an image has at least one pixel, before and after"));
+            }
+            Ok(Shape::new(vec![
+                x.dims()[0],
+                x.dims()[1],
+                Dim::Fixed(oh),
+                Dim::Fixed(ow),
+            ]))
+        }
         Op::Flatten => {
             let x = rule.one(inputs)?;
             match x.sample() {
@@ -94,7 +109,50 @@ pub(crate) fn infer(node: &str, op: &Op, inputs: &[&Shape]) -> Result<Shape, Gra
             [a, b] => Err(rule.incompatible(a, b)),
             _ => Err(rule.invalid("a sum has two inputs")),
         },
+        Op::Mul => match inputs {
+            [a, b] if a == b || scales_channels(a, b) => Ok((*a).clone()),
+            [a, b] => Err(rule.incompatible(a, b)),
+            _ => Err(rule.invalid("a product has two inputs")),
+        },
         Op::Concat => rule.concat(inputs),
+        Op::SliceChannels(slice) => {
+            let x = rule.one(inputs)?;
+            let mut dims = x.dims().to_vec();
+            match dims.get_mut(1) {
+                Some(Dim::Fixed(c)) if slice.channels > 0 => {
+                    // The sum of two hostile numbers must not wrap.
+                    let end = slice.first.saturating_add(slice.channels);
+                    if end > *c {
+                        return Err(rule.invalid(&format!(
+                            "channels {} to {end} are not among {c}",
+                            slice.first
+                        )));
+                    }
+                    *c = slice.channels;
+                    Ok(Shape::new(dims))
+                }
+                Some(Dim::Fixed(_)) => Err(rule.invalid("a slice has at least one channel")),
+                _ => Err(rule.mismatch("[B, C, ...]".to_owned(), x)),
+            }
+        }
+        Op::ChannelShuffle { groups } => {
+            let x = rule.one(inputs)?;
+            rule.image(x, None)?;
+            match x.dims()[1] {
+                Dim::Fixed(c) if *groups == 0 || c % groups != 0 => Err(rule.invalid(&format!(
+                    "{c} channels cannot be dealt from {groups} groups"
+                ))),
+                _ => Ok(x.clone()),
+            }
+        }
+    }
+}
+
+/// Whether `b` has one value for each channel of each image of `a`.
+fn scales_channels(a: &Shape, b: &Shape) -> bool {
+    match (a.dims(), b.dims()) {
+        ([n, c, _, _], [m, d, h, w]) => n == m && c == d && [*h, *w] == [Dim::Fixed(1); 2],
+        _ => false,
     }
 }
 
@@ -316,6 +374,73 @@ mod tests {
                 "{conv:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_product_broadcasts_over_the_image_only() {
+        let image = Shape::batched(&[4, 5, 6]);
+        let product = |b: &[usize]| infer("n", &Op::Mul, &[&image, &Shape::batched(b)]);
+        assert_eq!(product(&[4, 1, 1]), Ok(image.clone()));
+        assert_eq!(product(&[4, 5, 6]), Ok(image.clone()));
+        for wrong in [&[1, 1, 1][..], &[4, 5, 1], &[4], &[3, 1, 1]] {
+            let error = product(wrong).unwrap_err();
+            assert!(
+                matches!(error, GraphError::IncompatibleInputs { op: "mul", .. }),
+                "{wrong:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn channels_can_be_taken_from_where_there_are_some() {
+        use crate::op::SliceChannels;
+        let slice = |first, channels| Op::SliceChannels(SliceChannels { first, channels });
+        assert_eq!(
+            shape_of(slice(2, 2), &[4, 5, 6]),
+            Ok(Shape::batched(&[2, 5, 6]))
+        );
+        let error = shape_of(slice(3, 2), &[4, 5, 6]).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "node `n` (slice_channels): channels 3 to 5 are not among 4"
+        );
+        for (first, channels) in [(0, 0), (usize::MAX, 2), (4, 1)] {
+            let error = shape_of(slice(first, channels), &[4, 5, 6]).unwrap_err();
+            assert!(matches!(error, GraphError::InvalidOp { .. }));
+        }
+    }
+
+    #[test]
+    fn shuffling_needs_groups_of_one_size() {
+        let shuffle = |groups| shape_of(Op::ChannelShuffle { groups }, &[6, 2, 2]);
+        assert_eq!(shuffle(3), Ok(Shape::batched(&[6, 2, 2])));
+        assert_eq!(
+            shuffle(4).unwrap_err().to_string(),
+            "node `n` (channel_shuffle): 6 channels cannot be dealt from 4 groups"
+        );
+        assert!(shuffle(0).is_err());
+    }
+
+    #[test]
+    fn adaptive_pooling_gives_the_size_that_is_asked_for() {
+        use crate::op::AdaptiveAvgPool2d;
+        let pool = |h, w| {
+            Op::AdaptiveAvgPool2d(AdaptiveAvgPool2d {
+                output_size: [h, w],
+            })
+        };
+        assert_eq!(
+            shape_of(pool(7, 6), &[4, 3, 20]),
+            Ok(Shape::batched(&[4, 7, 6]))
+        );
+        assert!(matches!(
+            shape_of(pool(0, 6), &[4, 3, 20]),
+            Err(GraphError::InvalidOp { .. })
+        ));
+        assert!(matches!(
+            shape_of(pool(7, 6), &[4]),
+            Err(GraphError::ShapeMismatch { .. })
+        ));
     }
 
     #[test]

@@ -39,7 +39,10 @@ pub mod surgery;
 pub use builder::GraphBuilder;
 pub use error::GraphError;
 pub use graph::{Graph, Node, NodeId};
-pub use op::{Activation, AvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, Op, Padding};
+pub use op::{
+    Activation, AdaptiveAvgPool2d, AvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, Op, Padding,
+    SliceChannels,
+};
 pub use parameter::{Init, ParamId, Parameter, ParameterKind};
 pub use pattern::NamePattern;
 pub use shape::{Dim, Shape};

@@ -206,6 +206,30 @@ pub struct AvgPool2d {
     pub count_include_pad: bool,
 }
 
+/// `nn.AdaptiveAvgPool2d`: position `i` of an axis is the mean of the input's positions from `floor(i * input / output)` to
+/// `ceil((i + 1) * input / output)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AdaptiveAvgPool2d {
+    /// Height and width of the output, whatever the input has.
+    pub output_size: [usize; 2],
+}
+
+impl AdaptiveAvgPool2d {
+    /// The positions along an axis of `input` that position `index` of the output is the mean of.
+    pub fn window(index: usize, input: usize, output: usize) -> std::ops::Range<usize> {
+        index * input / output..((index + 1) * input).div_ceil(output)
+    }
+}
+
+/// Consecutive channels of a value: a part of `torch.chunk` or `torch.split` along dimension 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct SliceChannels {
+    /// The first channel that is kept.
+    pub first: usize,
+    /// How many are kept.
+    pub channels: usize,
+}
+
 /// Element-wise non-linearities.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -267,6 +291,8 @@ pub enum Op {
     AvgPool2d(AvgPool2d),
     /// Mean over height and width: `nn.AdaptiveAvgPool2d(1)`.
     GlobalAvgPool,
+    /// Mean over as many parts of the image as the output has positions.
+    AdaptiveAvgPool2d(AdaptiveAvgPool2d),
     /// `[B, a, b, ...]` to `[B, a * b * ...]`.
     Flatten,
     /// In training: zero with probability `p`, else scale by `1 / (1 - p)`. Otherwise the identity.
@@ -274,10 +300,26 @@ pub enum Op {
         /// Probability of zero.
         p: f32,
     },
+    /// In training: a sample is zero with probability `p`, else scaled by `1 / (1 - p)`. Otherwise the identity.
+    /// torchvision's `StochasticDepth` in mode `row`, timm's `DropPath`.
+    StochasticDepth {
+        /// Probability of zero.
+        p: f32,
+    },
     /// Sum of two values of one shape.
     Add,
+    /// Product of two values of one shape; a second one of `[B, C, 1, 1]` scales the channels of a `[B, C, H, W]`.
+    Mul,
     /// Joined along the channels (dimension 1).
     Concat,
+    /// Some of the channels (dimension 1).
+    SliceChannels(SliceChannels),
+    /// Channel `i * C / groups + j` becomes channel `j * groups + i`: every run of `groups` channels gets one from each
+    /// group.
+    ChannelShuffle {
+        /// Number of groups.
+        groups: usize,
+    },
 }
 
 impl Op {
@@ -292,10 +334,15 @@ impl Op {
             Self::MaxPool2d(_) => "max_pool2d",
             Self::AvgPool2d(_) => "avg_pool2d",
             Self::GlobalAvgPool => "global_avg_pool",
+            Self::AdaptiveAvgPool2d(_) => "adaptive_avg_pool2d",
             Self::Flatten => "flatten",
             Self::Dropout { .. } => "dropout",
+            Self::StochasticDepth { .. } => "stochastic_depth",
             Self::Add => "add",
+            Self::Mul => "mul",
             Self::Concat => "concat",
+            Self::SliceChannels(_) => "slice_channels",
+            Self::ChannelShuffle { .. } => "channel_shuffle",
         }
     }
 }
@@ -303,6 +350,19 @@ impl Op {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn adaptive_windows_cover_the_input_and_may_overlap() {
+        let windows = |input, output| -> Vec<_> {
+            (0..output)
+                .map(|i| AdaptiveAvgPool2d::window(i, input, output))
+                .collect()
+        };
+        assert_eq!(windows(6, 3), [0..2, 2..4, 4..6]);
+        assert_eq!(windows(7, 3), [0..3, 2..5, 4..7]);
+        // Fewer positions than are asked for: some are repeated.
+        assert_eq!(windows(2, 3), [0..1, 0..2, 1..2]);
+    }
 
     #[test]
     fn same_padding_puts_the_odd_pixel_last() {

@@ -11,7 +11,7 @@ use regraft_graph::surgery::{
 };
 use regraft_graph::{
     Activation, BatchNorm2d, Conv2d, Graph, GraphBuilder, HostTensor, MaxPool2d, NamePattern,
-    NodeId, Op, Shape, StateDict,
+    NodeId, Op, Shape, SliceChannels, StateDict,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +30,10 @@ fn add_step(b: &mut GraphBuilder, i: usize, step: &Step, values: &[NodeId]) -> N
     let x = values[step.a.index(values.len())];
     let y = values[step.b.index(values.len())];
     let conv = Conv2d::new(CHANNELS, CHANNELS, 3).padding(1);
+    let half = |first| SliceChannels {
+        first,
+        channels: CHANNELS / 2,
+    };
     match step.kind {
         0 => b.conv2d(&format!("n{i}"), x, conv),
         1 => b.conv2d(&format!("n{i}"), x, conv.groups(2).bias()),
@@ -49,6 +53,28 @@ fn add_step(b: &mut GraphBuilder, i: usize, step: &Step, values: &[NodeId]) -> N
             let conv = b.conv2d(&format!("n{i}.conv"), x, conv).unwrap();
             b.batch_norm2d(&format!("n{i}"), conv, BatchNorm2d::new(CHANNELS))
         }
+        9 => {
+            let gate = b.global_avg_pool(&format!("n{i}.pool"), y).unwrap();
+            let gate = b
+                .conv2d(
+                    &format!("n{i}.fc"),
+                    gate,
+                    Conv2d::new(CHANNELS, CHANNELS, 1),
+                )
+                .unwrap();
+            b.mul_values(&format!("n{i}"), x, gate)
+        }
+        10 => {
+            let kept = b.slice_channels(&format!("n{i}.a"), x, half(0)).unwrap();
+            let other = b.slice_channels(&format!("n{i}.b"), y, half(2)).unwrap();
+            let both = b.concat(&format!("n{i}.cat"), &[kept, other]).unwrap();
+            b.channel_shuffle(&format!("n{i}"), both, 2)
+        }
+        11 => {
+            let dropped = b.stochastic_depth(&format!("n{i}.drop"), x, 0.5).unwrap();
+            b.add_values(&format!("n{i}"), dropped, y)
+        }
+        12 => b.adaptive_avg_pool2d(&format!("n{i}"), x, [6, 6]),
         _ => {
             let pool = MaxPool2d {
                 kernel_size: 3,
@@ -65,7 +91,7 @@ fn add_step(b: &mut GraphBuilder, i: usize, step: &Step, values: &[NodeId]) -> N
 /// A graph with one or two outputs, everything trainable.
 fn graphs() -> impl Strategy<Value = Graph> {
     let step = (
-        0..10usize,
+        0..14usize,
         any::<prop::sample::Index>(),
         any::<prop::sample::Index>(),
     )
@@ -344,4 +370,20 @@ fn dropout_behind_the_last_layer_does_not_thaw_it() {
     assert_eq!(cut_names(&graph), ["image"]);
     freeze_all(&mut graph);
     assert_eq!(cut_names(&graph), ["drop"]);
+}
+
+#[test]
+fn stochastic_depth_goes_with_the_branch_that_it_drops() {
+    let mut b = GraphBuilder::new();
+    let conv = Conv2d::new(CHANNELS, CHANNELS, 1);
+    let x = b.input("image", Shape::batched(&[CHANNELS, 2, 2]));
+    let branch = b.conv2d("a", x, conv).unwrap();
+    let branch = b.stochastic_depth("drop", branch, 0.5).unwrap();
+    let x = b.add_values("add", branch, x).unwrap();
+    let x = b.conv2d("head", x, conv).unwrap();
+    let mut graph = b.finish(&[("out", x)]).unwrap();
+    train_only(&mut graph, "head");
+    assert_eq!(cut_names(&graph), ["add"]);
+    train_only(&mut graph, "a,head");
+    assert_eq!(cut_names(&graph), ["image"]);
 }

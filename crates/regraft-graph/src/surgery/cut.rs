@@ -24,7 +24,8 @@ impl Cut {
 /// For each node, whether its value is the same in every epoch: neither it nor anything before it is trained or random.
 ///
 /// Dropout between two frozen layers belongs to the frozen part and is the identity; dropout that feeds only trainable
-/// layers (as before a new head) belongs to them and stays random, so the boundary lies before it.
+/// layers (as before a new head) belongs to them and stays random, so the boundary lies before it. Stochastic depth belongs
+/// to the residual branch that it drops: it is random if that is trained.
 pub fn frozen_nodes(graph: &Graph) -> Vec<bool> {
     let random = random_dropouts(graph);
     let mut frozen = vec![false; graph.nodes.len()];

@@ -8,7 +8,7 @@ mod freeze;
 mod head;
 
 pub use cut::{Cut, frozen_boundary, frozen_nodes, join, split};
-pub use dropout::set_dropout;
+pub use dropout::{set_drop_path_rate, set_dropout};
 pub use fold::{Fold, fold_batch_norm};
 pub use freeze::{freeze, freeze_all, unfreeze};
 pub use head::{HeadSpec, replace_head};
