@@ -196,6 +196,10 @@ pub(crate) enum Kernel {
     GlobalAvgPool { x: ValueId, y: ValueId },
     /// Its gradient.
     GlobalAvgPoolBackward { dy: ValueId, dx: ValueId },
+    /// Mean over as many parts of the image as `y` has positions.
+    AdaptiveAvgPool { x: ValueId, y: ValueId },
+    /// Its gradient.
+    AdaptiveAvgPoolBackward { dy: ValueId, dx: ValueId },
     /// Zero with probability `p`, else scaled. `stream` tells the dropouts of a graph apart.
     Dropout {
         p: f32,
@@ -203,6 +207,30 @@ pub(crate) enum Kernel {
         x: ValueId,
         y: ValueId,
     },
+    /// A whole sample is zero with probability `p`, else scaled; the residual is added. `y` may be `x`.
+    StochasticDepth {
+        p: f32,
+        stream: u32,
+        x: ValueId,
+        residual: Option<ValueId>,
+        y: ValueId,
+    },
+    /// `y = x * gate + mean / positions`, where `gate` and `mean` have one value for each channel of each image. `y` may
+    /// be `x`.
+    ScaleChannels {
+        x: ValueId,
+        gate: Option<ValueId>,
+        mean: Option<ValueId>,
+        y: ValueId,
+    },
+    /// The gradient of a gate: the sum of `x * dy` over the image.
+    GateGradient {
+        x: ValueId,
+        dy: ValueId,
+        dgate: ValueId,
+    },
+    /// The element-wise product.
+    Product { a: ValueId, b: ValueId, y: ValueId },
     /// The terms added up; `y` may be the first of them.
     Sum { terms: Vec<ValueId>, y: ValueId },
     /// Channels-last to channels-first: what `Flatten` of an image means.
@@ -211,11 +239,23 @@ pub(crate) enum Kernel {
     FromChannelsFirst { dy: ValueId, dx: ValueId },
     /// Joined along the channels.
     Concat { inputs: Vec<ValueId>, y: ValueId },
-    /// The gradient of one input of a concatenation: the channels from `first` on.
+    /// The channels from `first` on, as many as `y` has.
     SliceChannels {
         first: usize,
-        dy: ValueId,
-        dx: ValueId,
+        x: ValueId,
+        y: ValueId,
+    },
+    /// The reverse: `x` as the channels of `y` from `first` on, zero in the others.
+    PadChannels {
+        first: usize,
+        x: ValueId,
+        y: ValueId,
+    },
+    /// Channels dealt in turn from `groups` runs of them.
+    ShuffleChannels {
+        groups: usize,
+        x: ValueId,
+        y: ValueId,
     },
 }
 
@@ -279,16 +319,30 @@ impl Kernel {
             Self::Activation { x, .. }
             | Self::Pool { x, .. }
             | Self::GlobalAvgPool { x, .. }
+            | Self::AdaptiveAvgPool { x, .. }
             | Self::Dropout { x, .. }
+            | Self::SliceChannels { x, .. }
+            | Self::PadChannels { x, .. }
+            | Self::ShuffleChannels { x, .. }
             | Self::ToChannelsFirst { x, .. } => reads.push(*x),
+            Self::StochasticDepth { x, residual, .. } => {
+                reads.push(*x);
+                reads.extend(*residual);
+            }
+            Self::ScaleChannels { x, gate, mean, .. } => {
+                reads.push(*x);
+                reads.extend([*gate, *mean].into_iter().flatten());
+            }
+            Self::GateGradient { x, dy, .. } => reads.extend([*x, *dy]),
+            Self::Product { a, b, .. } => reads.extend([*a, *b]),
             Self::ActivationBackward { data, dy, .. } => reads.extend([*data, *dy]),
             Self::PoolBackward { dy, workspace, .. } => {
                 reads.push(*dy);
                 reads.extend(*workspace);
             }
             Self::GlobalAvgPoolBackward { dy, .. }
-            | Self::FromChannelsFirst { dy, .. }
-            | Self::SliceChannels { dy, .. } => reads.push(*dy),
+            | Self::AdaptiveAvgPoolBackward { dy, .. }
+            | Self::FromChannelsFirst { dy, .. } => reads.push(*dy),
             Self::Sum { terms, .. } => reads.extend(terms),
             Self::Concat { inputs, .. } => reads.extend(inputs),
         }
@@ -312,12 +366,20 @@ impl Kernel {
             Self::PoolBackward { .. } => "pool_backward",
             Self::GlobalAvgPool { .. } => "global_avg_pool",
             Self::GlobalAvgPoolBackward { .. } => "global_avg_pool_backward",
+            Self::AdaptiveAvgPool { .. } => "adaptive_avg_pool",
+            Self::AdaptiveAvgPoolBackward { .. } => "adaptive_avg_pool_backward",
             Self::Dropout { .. } => "dropout",
+            Self::StochasticDepth { .. } => "stochastic_depth",
+            Self::ScaleChannels { .. } => "scale_channels",
+            Self::GateGradient { .. } => "gate_gradient",
+            Self::Product { .. } => "product",
             Self::Sum { .. } => "sum",
             Self::ToChannelsFirst { .. } => "to_channels_first",
             Self::FromChannelsFirst { .. } => "from_channels_first",
             Self::Concat { .. } => "concat",
             Self::SliceChannels { .. } => "slice_channels",
+            Self::PadChannels { .. } => "pad_channels",
+            Self::ShuffleChannels { .. } => "shuffle_channels",
         }
     }
 
@@ -329,8 +391,15 @@ impl Kernel {
             | Self::Linear { y, .. }
             | Self::Activation { y, .. }
             | Self::GlobalAvgPool { y, .. }
+            | Self::AdaptiveAvgPool { y, .. }
             | Self::Dropout { y, .. }
+            | Self::StochasticDepth { y, .. }
+            | Self::ScaleChannels { y, .. }
+            | Self::Product { y, .. }
             | Self::Sum { y, .. }
+            | Self::SliceChannels { y, .. }
+            | Self::PadChannels { y, .. }
+            | Self::ShuffleChannels { y, .. }
             | Self::ToChannelsFirst { y, .. }
             | Self::Concat { y, .. } => writes.push(*y),
             Self::Pool { y, workspace, .. } => {
@@ -342,8 +411,9 @@ impl Kernel {
             | Self::ActivationBackward { dx, .. }
             | Self::PoolBackward { dx, .. }
             | Self::GlobalAvgPoolBackward { dx, .. }
-            | Self::FromChannelsFirst { dx, .. }
-            | Self::SliceChannels { dx, .. } => writes.push(*dx),
+            | Self::AdaptiveAvgPoolBackward { dx, .. }
+            | Self::FromChannelsFirst { dx, .. } => writes.push(*dx),
+            Self::GateGradient { dgate, .. } => writes.push(*dgate),
             Self::Conv2dBackwardWeights { dw, db, .. }
             | Self::LinearBackwardWeights { dw, db, .. } => {
                 writes.push(*dw);

@@ -5,7 +5,7 @@
 use regraft_engine::{Mode, Precision, Session, SessionOptions};
 use regraft_graph::{
     Activation, AvgPool2d, BatchNorm2d, Conv2d, Graph, GraphBuilder, GraphError, HostTensor,
-    Linear, MaxPool2d, NodeId, Shape, StateDict, surgery,
+    Linear, MaxPool2d, NodeId, Shape, SliceChannels, StateDict, surgery,
 };
 
 /// Numbers that look random: a linear congruential sequence in [-1, 1).
@@ -332,4 +332,134 @@ fn a_frozen_batch_norm_between_trained_layers_uses_running_statistics() {
     for name in ["bn.weight", "bn.bias", "bn.running_mean", "bn.running_var"] {
         assert_eq!(after.get(name), model.state.get(name), "{name} changed");
     }
+}
+
+/// Squeeze-and-excitation: pooled, through two layers, and back as a factor for each channel.
+fn squeeze_excitation(
+    b: &mut GraphBuilder,
+    x: NodeId,
+    channels: usize,
+    [inner, outer]: [Activation; 2],
+) -> Result<NodeId, GraphError> {
+    let gate = b.global_avg_pool("se.avgpool", x)?;
+    let gate = b.conv2d("se.fc1", gate, Conv2d::new(channels, 3, 1).bias())?;
+    let gate = b.activation("se.activation", gate, inner)?;
+    let gate = b.conv2d("se.fc2", gate, Conv2d::new(3, channels, 1).bias())?;
+    let gate = b.activation("se.scale_activation", gate, outer)?;
+    b.mul_values("se.mul", x, gate)
+}
+
+#[test]
+fn squeeze_excitation_blocks() {
+    let kinds = [
+        (Activation::Silu, [Activation::Silu, Activation::Sigmoid]),
+        (
+            Activation::HardSwish,
+            [Activation::Relu, Activation::HardSigmoid],
+        ),
+    ];
+    for (function, gate) in kinds {
+        let graph = image(
+            |b, x| {
+                let stem = b.conv2d("stem", x, Conv2d::new(3, 5, 3).padding(1))?;
+                let stem = b.batch_norm2d("bn0", stem, BatchNorm2d::new(5))?;
+                let stem = b.activation("act0", stem, function)?;
+                let x = b.conv2d("dw", stem, Conv2d::new(5, 5, 3).padding(1).groups(5))?;
+                let x = b.batch_norm2d("bn1", x, BatchNorm2d::new(5))?;
+                let x = b.activation("act1", x, function)?;
+                let x = squeeze_excitation(b, x, 5, gate)?;
+                let x = b.conv2d("project", x, Conv2d::new(5, 5, 1))?;
+                let x = b.batch_norm2d("bn2", x, BatchNorm2d::new(5))?;
+                let x = b.stochastic_depth("drop", x, 0.4)?;
+                b.add_values("add", x, stem)
+            },
+            &[3, 4, 5],
+        );
+        Model::new(graph, 4).check(3e-2);
+    }
+}
+
+#[test]
+fn a_gate_of_what_has_other_readers_and_a_product_of_two_images() {
+    let graph = image(
+        |b, x| {
+            let x = b.conv2d("conv", x, Conv2d::new(3, 4, 1).bias())?;
+            let y = squeeze_excitation(b, x, 4, [Activation::Silu, Activation::Sigmoid])?;
+            let z = b.mul_values("square", x, x)?;
+            let z = b.mul_values("mul", z, y)?;
+            let pooled = b.global_avg_pool("pool", x)?;
+            let gate = b.mul_values("gate_gate", pooled, pooled)?;
+            let z = b.mul_values("mul2", z, gate)?;
+            b.add_values("add", z, x)
+        },
+        &[3, 3, 2],
+    );
+    Model::new(graph, 2).check(2e-2);
+}
+
+#[test]
+fn channels_sliced_and_shuffled() {
+    let slice = |first, channels| SliceChannels { first, channels };
+    for groups in [2, 3] {
+        let graph = image(
+            |b, x| {
+                let x = b.conv2d("conv", x, Conv2d::new(3, 6, 1).bias())?;
+                let kept = b.slice_channels("kept", x, slice(0, 3))?;
+                let other = b.slice_channels("other", x, slice(3, 3))?;
+                let other = b.conv2d("branch", other, Conv2d::new(3, 3, 3).padding(1))?;
+                let both = b.concat("cat", &[kept, other])?;
+                let x = b.channel_shuffle("shuffle", both, groups)?;
+                let middle = b.slice_channels("middle", x, slice(1, 3))?;
+                b.conv2d("head", middle, Conv2d::new(3, 2, 1))
+            },
+            &[3, 3, 4],
+        );
+        Model::new(graph, 2).check(2e-2);
+    }
+}
+
+#[test]
+fn adaptive_pooling_to_fewer_and_to_more_positions() {
+    for size in [[2, 3], [1, 1], [5, 4], [7, 2]] {
+        let graph = image(
+            |b, x| {
+                let x = b.conv2d("conv", x, Conv2d::new(2, 3, 1).bias())?;
+                let x = b.adaptive_avg_pool2d("pool", x, size)?;
+                let x = b.flatten("flatten", x)?;
+                b.linear("fc", x, Linear::new(3 * size[0] * size[1], 2))
+            },
+            &[2, 5, 4],
+        );
+        Model::new(graph, 2).check(2e-2);
+    }
+}
+
+#[test]
+fn stochastic_depth_drops_whole_samples() {
+    let graph = image(
+        |b, x| {
+            let y = b.conv2d("conv", x, Conv2d::new(2, 2, 1).bias())?;
+            b.stochastic_depth("drop", y, 0.5)
+        },
+        &[2, 2, 2],
+    );
+    let batch = 64;
+    let model = Model::new(graph, batch);
+    model.check(2e-2);
+    let mut session = Session::new(&model.graph, &model.state, TRAIN).unwrap();
+    let mut step = session.batch(batch).unwrap();
+    step.input_mut("x").unwrap().copy_from_slice(&model.input);
+    step.forward(SEED).unwrap();
+    let (kept, dropped): (Vec<_>, Vec<_>) = step
+        .output("y")
+        .unwrap()
+        .chunks(8)
+        .partition(|sample| sample.iter().all(|v| *v != 0.0));
+    assert!(
+        dropped
+            .iter()
+            .all(|sample| sample.iter().all(|v| *v == 0.0))
+    );
+    // Four standard deviations of a fair coin.
+    assert!(kept.len().abs_diff(batch / 2) <= 16, "{}", kept.len());
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use regraft_engine::{EngineError, Mode, Precision, Session, SessionOptions, set_threads};
 use regraft_graph::{
     Activation, BatchNorm2d, Conv2d, Graph, GraphBuilder, Linear, MaxPool2d, NamePattern, Shape,
-    StateDict, surgery,
+    SliceChannels, StateDict, surgery,
 };
 use regraft_models::synthetic;
 
@@ -33,6 +33,10 @@ enum Layer {
         norm: bool,
     },
     Fire,
+    /// Squeeze-and-excitation in a residual branch that may be dropped.
+    Gated,
+    Shuffle,
+    AdaptivePool,
     Pool,
     Dropout,
 }
@@ -53,6 +57,9 @@ fn layer() -> impl Strategy<Value = Layer> {
             }),
         any::<bool>().prop_map(|norm| Layer::Residual { norm }),
         Just(Layer::Fire),
+        Just(Layer::Gated),
+        Just(Layer::Shuffle),
+        Just(Layer::AdaptivePool),
         Just(Layer::Pool),
         Just(Layer::Dropout),
     ]
@@ -115,6 +122,32 @@ fn network(layers: &[Layer]) -> Graph {
                     .unwrap();
                 b.concat(&name("cat"), &[small, large]).unwrap()
             }
+            Layer::Gated => {
+                let y = b
+                    .conv2d(&name("conv"), x, Conv2d::new(channels, channels, 1))
+                    .unwrap();
+                let y = b
+                    .batch_norm2d(&name("bn"), y, BatchNorm2d::new(channels))
+                    .unwrap();
+                let y = b.activation(&name("act"), y, Activation::Silu).unwrap();
+                let gate = b.global_avg_pool(&name("pool"), y).unwrap();
+                let fc = Conv2d::new(channels, channels, 1).bias();
+                let gate = b.conv2d(&name("fc"), gate, fc).unwrap();
+                let gate = b
+                    .activation(&name("gate"), gate, Activation::Sigmoid)
+                    .unwrap();
+                let y = b.mul_values(&name("mul"), y, gate).unwrap();
+                let y = b.stochastic_depth(&name("drop"), y, 0.5).unwrap();
+                b.add_values(&name("add"), y, x).unwrap()
+            }
+            Layer::Shuffle => {
+                let slice = |first, channels| SliceChannels { first, channels };
+                let both = b.concat(&name("cat"), &[x, x]).unwrap();
+                let x = b.channel_shuffle(&name("shuffle"), both, 2).unwrap();
+                b.slice_channels(&name("slice"), x, slice(1, channels))
+                    .unwrap()
+            }
+            Layer::AdaptivePool => b.adaptive_avg_pool2d(&name("pool"), x, [4, 5]).unwrap(),
             Layer::Pool => {
                 let pool = MaxPool2d {
                     kernel_size: 3,
@@ -223,6 +256,7 @@ fn typical() -> Graph {
         },
         Layer::Residual { norm: true },
         Layer::Dropout,
+        Layer::Gated,
         Layer::Conv {
             out_channels: 5,
             kernel: 1,
@@ -271,7 +305,9 @@ fn training_moves_only_the_running_statistics_of_trained_norms() {
     train_step(&mut session, 2, 1);
     let after = session.state_dict().unwrap();
     for (name, value) in state.iter() {
-        let moves = name.starts_with("layer3.bn.running");
+        let moves = ["layer3.bn.running", "layer4.bn.running"]
+            .iter()
+            .any(|trained| name.starts_with(trained));
         assert_eq!(after.get(name) != Some(value), moves, "{name}");
     }
 }

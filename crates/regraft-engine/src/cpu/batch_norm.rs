@@ -5,6 +5,7 @@
 use super::simd::{self, CHUNK, Clamp};
 use super::{Bind, CpuKernel, EMPTY, Prototype, Run};
 use crate::program::{Kernel, NormMask, Program, Statistics, ValueId};
+use regraft_graph::Activation;
 use regraft_onednn::{OnednnError, Region, Storage, for_each_chunk_mut};
 
 /// `[rows, channels]` cut into chunks of whole, repeated rows.
@@ -42,6 +43,42 @@ impl Rows {
 
     fn rows_of(self, chunk_len: usize) -> usize {
         chunk_len / self.channels
+    }
+}
+
+/// The function behind a norm.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Function {
+    Clamp(Clamp),
+    Silu,
+    HardSwish,
+}
+
+impl Function {
+    fn of(activation: Option<Activation>) -> Self {
+        match activation {
+            Some(Activation::Silu) => Self::Silu,
+            Some(Activation::HardSwish) => Self::HardSwish,
+            other => Self::Clamp(Clamp::of(other)),
+        }
+    }
+
+    /// `y = function(x * scale + shift)`
+    fn apply(self, x: &[f32], scale: &[f32], shift: &[f32], y: &mut [f32]) {
+        match self {
+            Self::Clamp(clamp) => simd::scale_rows(x, scale, shift, clamp, y),
+            Self::Silu => simd::silu_rows(x, scale, shift, y),
+            Self::HardSwish => simd::hard_swish_rows(x, scale, shift, y),
+        }
+    }
+
+    /// `g` times the derivative at `x * scale + shift`.
+    fn differentiate(self, g: &mut [f32], x: &[f32], scale: &[f32], shift: &[f32]) {
+        match self {
+            Self::Clamp(clamp) => simd::mask_by_input(g, x, scale, shift, clamp),
+            Self::Silu => simd::silu_gradient(g, x, scale, shift),
+            Self::HardSwish => simd::hard_swish_gradient(g, x, scale, shift),
+        }
     }
 }
 
@@ -89,6 +126,7 @@ impl Prototype for Forward {
         };
         Ok(Box::new(BoundForward {
             rows: self.rows,
+            function: Function::of(activation),
             clamp: Clamp::of(activation),
             eps: params.eps,
             statistics: params.statistics,
@@ -109,6 +147,8 @@ impl Prototype for Forward {
 
 struct BoundForward {
     rows: Rows,
+    function: Function,
+    /// The function where there is a residual: fusion lets only clamps through.
     clamp: Clamp,
     eps: f32,
     statistics: Statistics,
@@ -226,7 +266,7 @@ impl CpuKernel for BoundForward {
         for_each_chunk_mut([(y, self.rows.chunk)], |i, [y]| {
             let range = i * self.rows.chunk..i * self.rows.chunk + y.len();
             if residual.is_empty() {
-                simd::scale_rows(&x[range], scale, shift, self.clamp, y);
+                self.function.apply(&x[range], scale, shift, y);
             } else {
                 simd::scale_rows_add(
                     &x[range.clone()],
@@ -285,17 +325,16 @@ impl Prototype for Backward {
         else {
             unreachable!("made of this kernel only");
         };
-        let (clamp, output) = match mask {
-            NormMask::None => (Clamp::of(None), None),
-            NormMask::FromInput(activation) => (Clamp::of(Some(activation)), None),
-            NormMask::FromOutput(activation, y) => {
-                (Clamp::of(Some(activation)), Some(bind.region(y)))
-            }
+        let (activation, output) = match mask {
+            NormMask::None => (None, None),
+            NormMask::FromInput(activation) => (Some(activation), None),
+            NormMask::FromOutput(activation, y) => (Some(activation), Some(bind.region(y))),
         };
         let [first, second] = dy;
         Ok(Box::new(BoundBackward {
             rows: self.rows,
-            clamp,
+            function: Function::of(activation),
+            clamp: Clamp::of(activation),
             masked: mask != NormMask::None,
             batch_statistics: matches!(statistics, Statistics::Batch { .. }),
             x: bind.region(x),
@@ -314,6 +353,8 @@ impl Prototype for Backward {
 
 struct BoundBackward {
     rows: Rows,
+    function: Function,
+    /// The function where its derivative is read off its output.
     clamp: Clamp,
     masked: bool,
     batch_statistics: bool,
@@ -366,7 +407,8 @@ impl BoundBackward {
                     self.row(sources.repeated, SCALE, g.len()),
                     self.row(sources.repeated, SHIFT, g.len()),
                 );
-                simd::mask_by_input(g, &sources.x[part], scale, shift, self.clamp);
+                self.function
+                    .differentiate(g, &sources.x[part], scale, shift);
             } else {
                 simd::mask_by_output(g, &sources.output[part], self.clamp);
             }

@@ -1,9 +1,11 @@
 //! Runs a program on the CPU: every kernel call becomes a primitive of oneDNN or, where memory is the limit, a loop of
 //! ours on the same threads.
 
+mod adaptive_pooling;
 mod batch_norm;
 mod convolution;
 mod dropout;
+mod gate;
 mod linear;
 mod pooling;
 mod primitives;
@@ -261,6 +263,31 @@ fn prototype(
         Kernel::GlobalAvgPoolBackward { dy, dx } => {
             Box::new(pooling::GlobalMeanBackward::new(dims(*dx), *dy, *dx))
         }
+        Kernel::AdaptiveAvgPool { x, y } => {
+            Box::new(adaptive_pooling::AdaptiveMean::new(program, *x, *y))
+        }
+        Kernel::AdaptiveAvgPoolBackward { dy, dx } => Box::new(
+            adaptive_pooling::AdaptiveMeanBackward::new(program, *dy, *dx),
+        ),
+        Kernel::StochasticDepth {
+            p,
+            stream,
+            x,
+            residual,
+            y,
+        } => Box::new(dropout::StochasticDepth::new(
+            program,
+            (*p, *stream),
+            [*x, *y],
+            *residual,
+        )),
+        Kernel::ScaleChannels { x, gate, mean, y } => {
+            Box::new(gate::ScaleChannels::new(program, [*x, *y], *gate, *mean))
+        }
+        Kernel::GateGradient { x, dy, dgate } => {
+            Box::new(gate::GateGradient::new(program, *x, *dy, *dgate))
+        }
+        Kernel::Product { a, b, y } => Box::new(gate::Product::new(*a, *b, *y)),
         Kernel::Dropout { p, stream, x, y } => Box::new(dropout::Dropout::new(*p, *stream, *x, *y)),
         Kernel::Sum { terms, y } => Box::new(sum::Sum::new(terms, *y)),
         Kernel::ToChannelsFirst { x, y } => {
@@ -270,8 +297,12 @@ fn prototype(
             Box::new(primitives::from_channels_first(dims(*dx), *dy, *dx)?)
         }
         Kernel::Concat { inputs, y } => Box::new(shuffle::Concat::new(program, inputs, *y)),
-        Kernel::SliceChannels { first, dy, dx } => {
-            Box::new(shuffle::Slice::new(program, *first, *dy, *dx))
+        Kernel::SliceChannels { first, x, y } => {
+            Box::new(shuffle::Slice::new(program, *first, *x, *y))
+        }
+        Kernel::PadChannels { first, x, y } => Box::new(shuffle::Pad::new(program, *first, *x, *y)),
+        Kernel::ShuffleChannels { groups, x, y } => {
+            Box::new(shuffle::Shuffle::new(program, *groups, *x, *y))
         }
     })
 }

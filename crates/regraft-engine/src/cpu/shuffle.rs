@@ -1,5 +1,6 @@
-//! Channels joined and taken apart again.
+//! Channels joined, taken apart again and dealt.
 
+use super::simd;
 use super::{Bind, CpuKernel, Prototype, Run};
 use crate::program::{Program, ValueId};
 use regraft_onednn::{OnednnError, Region, Storage, for_each_chunk_mut};
@@ -84,18 +85,19 @@ impl CpuKernel for BoundConcat {
     }
 }
 
+/// Some of the channels.
 pub(super) struct Slice {
     first: usize,
-    dy: (ValueId, usize),
-    dx: (ValueId, usize),
+    x: (ValueId, usize),
+    y: (ValueId, usize),
 }
 
 impl Slice {
-    pub(super) fn new(program: &Program, first: usize, dy: ValueId, dx: ValueId) -> Self {
+    pub(super) fn new(program: &Program, first: usize, x: ValueId, y: ValueId) -> Self {
         Self {
             first,
-            dy: (dy, channels(program, dy)),
-            dx: (dx, channels(program, dx)),
+            x: (x, channels(program, x)),
+            y: (y, channels(program, y)),
         }
     }
 }
@@ -110,31 +112,141 @@ impl Prototype for Slice {
         bind: &mut Bind<'_>,
         _: &[Region],
     ) -> Result<Box<dyn CpuKernel>, OnednnError> {
-        let (dy, dx) = (
-            (bind.region(self.dy.0), self.dy.1),
-            (bind.region(self.dx.0), self.dx.1),
-        );
         Ok(Box::new(BoundSlice {
             first: self.first,
-            dy,
-            dx,
+            x: (bind.region(self.x.0), self.x.1),
+            y: (bind.region(self.y.0), self.y.1),
         }))
     }
 }
 
 struct BoundSlice {
     first: usize,
-    dy: (Region, usize),
-    dx: (Region, usize),
+    x: (Region, usize),
+    y: (Region, usize),
 }
 
 impl CpuKernel for BoundSlice {
     fn run(&self, storage: &mut Storage, _: &Run<'_>) -> Result<(), OnednnError> {
-        let ([dy], [dx]) = storage.operands([self.dy.0], [self.dx.0])?;
-        let (from, to) = (self.dy.1, self.dx.1);
-        for_each_chunk_mut([(dx, ROWS * to)], |i, [dx]| {
-            for (dy, dx) in dy[i * ROWS * from..].chunks(from).zip(dx.chunks_mut(to)) {
-                dx.copy_from_slice(&dy[self.first..self.first + to]);
+        let ([x], [y]) = storage.operands([self.x.0], [self.y.0])?;
+        let (from, to) = (self.x.1, self.y.1);
+        for_each_chunk_mut([(y, ROWS * to)], |i, [y]| {
+            for (x, y) in x[i * ROWS * from..].chunks(from).zip(y.chunks_mut(to)) {
+                y.copy_from_slice(&x[self.first..self.first + to]);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Channels among zeros.
+pub(super) struct Pad {
+    first: usize,
+    x: (ValueId, usize),
+    y: (ValueId, usize),
+}
+
+impl Pad {
+    pub(super) fn new(program: &Program, first: usize, x: ValueId, y: ValueId) -> Self {
+        Self {
+            first,
+            x: (x, channels(program, x)),
+            y: (y, channels(program, y)),
+        }
+    }
+}
+
+impl Prototype for Pad {
+    fn temporaries(&self) -> Result<Vec<usize>, OnednnError> {
+        Ok(Vec::new())
+    }
+
+    fn bind(
+        self: Box<Self>,
+        bind: &mut Bind<'_>,
+        _: &[Region],
+    ) -> Result<Box<dyn CpuKernel>, OnednnError> {
+        Ok(Box::new(BoundPad {
+            first: self.first,
+            x: (bind.region(self.x.0), self.x.1),
+            y: (bind.region(self.y.0), self.y.1),
+        }))
+    }
+}
+
+struct BoundPad {
+    first: usize,
+    x: (Region, usize),
+    y: (Region, usize),
+}
+
+impl CpuKernel for BoundPad {
+    fn run(&self, storage: &mut Storage, _: &Run<'_>) -> Result<(), OnednnError> {
+        let ([x], [y]) = storage.operands([self.x.0], [self.y.0])?;
+        let (from, to) = (self.x.1, self.y.1);
+        for_each_chunk_mut([(y, ROWS * to)], |i, [y]| {
+            y.fill(0.0);
+            for (x, y) in x[i * ROWS * from..].chunks(from).zip(y.chunks_mut(to)) {
+                y[self.first..self.first + from].copy_from_slice(x);
+            }
+        });
+        Ok(())
+    }
+}
+
+/// Channels dealt in turn from runs of them.
+pub(super) struct Shuffle {
+    groups: usize,
+    channels: usize,
+    x: ValueId,
+    y: ValueId,
+}
+
+impl Shuffle {
+    pub(super) fn new(program: &Program, groups: usize, x: ValueId, y: ValueId) -> Self {
+        Self {
+            groups,
+            channels: channels(program, x),
+            x,
+            y,
+        }
+    }
+}
+
+impl Prototype for Shuffle {
+    fn temporaries(&self) -> Result<Vec<usize>, OnednnError> {
+        Ok(Vec::new())
+    }
+
+    fn bind(
+        self: Box<Self>,
+        bind: &mut Bind<'_>,
+        _: &[Region],
+    ) -> Result<Box<dyn CpuKernel>, OnednnError> {
+        Ok(Box::new(BoundShuffle {
+            groups: self.groups,
+            channels: self.channels,
+            x: bind.region(self.x),
+            y: bind.region(self.y),
+        }))
+    }
+}
+
+struct BoundShuffle {
+    groups: usize,
+    channels: usize,
+    x: Region,
+    y: Region,
+}
+
+impl CpuKernel for BoundShuffle {
+    fn run(&self, storage: &mut Storage, _: &Run<'_>) -> Result<(), OnednnError> {
+        let ([x], [y]) = storage.operands([self.x], [self.y])?;
+        let (c, groups) = (self.channels, self.groups);
+        for_each_chunk_mut([(y, ROWS * c)], |i, [y]| {
+            let rows = x[i * ROWS * c..].chunks(c).zip(y.chunks_mut(c));
+            for (x, y) in rows {
+                simd::transpose(x, groups, y);
             }
         });
         Ok(())

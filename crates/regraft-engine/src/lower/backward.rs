@@ -1,18 +1,11 @@
 //! Reverse-mode differentiation: for each group that a gradient reaches, in reverse order, the kernels that carry it to
 //! trainable parameters and on to the inputs. Nothing is emitted for what is frozen.
 
-use super::Lowering;
-use super::fuse::Group;
+use super::fuse::{Group, from_output};
+use super::terms::{Extent, Term};
+use super::{Lowering, is_product};
 use crate::program::{Kernel, NormMask, Place, ValueId};
 use regraft_graph::{Activation, NodeId, Op, ParamId};
-
-/// One addend of the gradient of a node's output.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Term {
-    value: ValueId,
-    /// Whether nothing else reads the value, so that it may be overwritten.
-    owned: bool,
-}
 
 impl Lowering<'_> {
     pub(super) fn backward(&mut self) {
@@ -22,10 +15,7 @@ impl Lowering<'_> {
                 let value = self.value(self.dims(*id), Place::Pinned);
                 self.program.output_gradients.push((name.clone(), value));
                 // The outside may read its gradient again, so it is not ours to overwrite.
-                terms[id.index()].push(Term {
-                    value,
-                    owned: false,
-                });
+                terms[id.index()].push(Term::shared(value));
             }
         }
         for group in self.groups.clone().iter().rev() {
@@ -58,7 +48,7 @@ impl Lowering<'_> {
         let x = node.inputs.first().copied();
         let wanted = x.filter(|x| self.needs_gradient[x.index()]);
         match &node.op {
-            Op::Conv2d(_) => {
+            Op::Conv2d(_) if !is_product(&self.conv_shape(root)) || group.residual.is_some() => {
                 let shape = self.conv_shape(root);
                 if let Some((dw, db)) = self.weight_gradients(root) {
                     let x = self.node_value(node.inputs[0]);
@@ -85,13 +75,10 @@ impl Lowering<'_> {
                             dx,
                         },
                     );
-                    terms[x.index()].push(Term {
-                        value: dx,
-                        owned: true,
-                    });
+                    terms[x.index()].push(Term::owned(dx));
                 }
             }
-            Op::Linear(_) => {
+            Op::Conv2d(_) | Op::Linear(_) => {
                 if let Some((dw, db)) = self.weight_gradients(root) {
                     let x = self.node_value(node.inputs[0]);
                     self.push(
@@ -115,10 +102,7 @@ impl Lowering<'_> {
                             dx,
                         },
                     );
-                    terms[x.index()].push(Term {
-                        value: dx,
-                        owned: true,
-                    });
+                    terms[x.index()].push(Term::owned(dx));
                 }
             }
             Op::Activation(activation) => {
@@ -135,10 +119,7 @@ impl Lowering<'_> {
                     .iter()
                     .filter(|i| self.needs_gradient[i.index()])
                 {
-                    terms[input.index()].push(Term {
-                        value: g.value,
-                        owned: false,
-                    });
+                    terms[input.index()].push(Term::shared(g.value));
                 }
             }
             Op::Concat => {
@@ -151,18 +132,16 @@ impl Lowering<'_> {
                             root,
                             Kernel::SliceChannels {
                                 first,
-                                dy: g.value,
-                                dx,
+                                x: g.value,
+                                y: dx,
                             },
                         );
-                        terms[input.index()].push(Term {
-                            value: dx,
-                            owned: true,
-                        });
+                        terms[input.index()].push(Term::owned(dx));
                     }
                     first += channels;
                 }
             }
+            Op::Mul => self.product_backward(root, g, terms),
             _ => {
                 if let Some(x) = wanted {
                     let term = self.single_input_backward(root, x, g);
@@ -174,16 +153,32 @@ impl Lowering<'_> {
 
     /// Operators without parameters and with one input.
     fn single_input_backward(&mut self, root: NodeId, x: NodeId, g: Term) -> Term {
-        let passes_through = match self.graph.node(root).op {
-            Op::Flatten => self.flatten_is_free(root),
-            Op::Dropout { .. } => !self.is_random(root),
-            _ => false,
-        };
-        if passes_through {
-            return g;
+        match self.graph.node(root).op {
+            Op::Flatten if self.flatten_is_free(root) => return g,
+            Op::Dropout { .. } | Op::StochasticDepth { .. } if !self.random[root.index()] => {
+                return g;
+            }
+            Op::AdaptiveAvgPool2d(_) if self.dims(root) == self.dims(x) => return g,
+            Op::GlobalAvgPool => {
+                return Term {
+                    extent: Extent::Mean,
+                    ..Term::shared(g.value)
+                };
+            }
+            Op::SliceChannels(slice) => {
+                return Term {
+                    extent: Extent::Channels(slice.first),
+                    ..Term::shared(g.value)
+                };
+            }
+            _ => {}
         }
-        let dx = self.gradient_of(x);
         let dy = g.value;
+        // What scales each element by itself may do so in place.
+        let dx = match self.graph.node(root).op {
+            Op::StochasticDepth { .. } if g.owned => dy,
+            _ => self.gradient_of(x),
+        };
         let kernel = match self.graph.node(root).op {
             Op::MaxPool2d(_) | Op::AvgPool2d(_) => Kernel::PoolBackward {
                 shape: self.pool_shape(root),
@@ -191,7 +186,7 @@ impl Lowering<'_> {
                 dx,
                 workspace: self.saved[root.index()],
             },
-            Op::GlobalAvgPool => Kernel::GlobalAvgPoolBackward { dy, dx },
+            Op::AdaptiveAvgPool2d(_) => Kernel::AdaptiveAvgPoolBackward { dy, dx },
             Op::Flatten => Kernel::FromChannelsFirst { dy, dx },
             // The mask is drawn again from the same seed.
             Op::Dropout { p } => Kernel::Dropout {
@@ -200,15 +195,24 @@ impl Lowering<'_> {
                 x: dy,
                 y: dx,
             },
+            Op::StochasticDepth { p } => Kernel::StochasticDepth {
+                p,
+                stream: super::stream_of(root),
+                x: dy,
+                residual: None,
+                y: dx,
+            },
+            Op::ChannelShuffle { groups } => Kernel::ShuffleChannels {
+                groups: self.dims(root)[1] / groups,
+                x: dy,
+                y: dx,
+            },
             _ => unreachable!(
                 "every other operator has its own rule or was refused by the forward pass"
             ),
         };
         self.push(root, kernel);
-        Term {
-            value: dx,
-            owned: true,
-        }
+        Term::owned(dx)
     }
 
     fn batch_norm_backward(&mut self, group: &Group, arrived: &[Term], terms: &mut [Vec<Term>]) {
@@ -228,11 +232,13 @@ impl Lowering<'_> {
             }
         };
         // The kernel adds two terms itself; more are rare.
-        let dy: Vec<Term> = if arrived.len() > 2 || (mask == NormMask::None && residual.is_some()) {
-            vec![self.summed(root, arrived)]
-        } else {
-            arrived.to_vec()
-        };
+        let partial = arrived.iter().any(|t| t.extent != Extent::Whole);
+        let dy: Vec<Term> =
+            if arrived.len() > 2 || partial || (mask == NormMask::None && residual.is_some()) {
+                vec![self.summed(root, arrived)]
+            } else {
+                arrived.to_vec()
+            };
         let mut g = None;
         if let Some(residual) = residual {
             let term = if mask == NormMask::None {
@@ -244,10 +250,7 @@ impl Lowering<'_> {
                 // What the residual gets is written once and read by both branches.
                 let value = self.gradient_of(root);
                 g = Some(value);
-                Term {
-                    value,
-                    owned: false,
-                }
+                Term::shared(value)
             };
             terms[residual.index()].push(term);
         } else if dy.len() == 2 {
@@ -276,7 +279,7 @@ impl Lowering<'_> {
         };
         self.push(root, kernel);
         if let Some(value) = dx {
-            terms[x_node.index()].push(Term { value, owned: true });
+            terms[x_node.index()].push(Term::owned(value));
         }
     }
 
@@ -302,32 +305,40 @@ impl Lowering<'_> {
         }
     }
 
-    /// All terms as one value.
-    fn summed(&mut self, root: NodeId, arrived: &[Term]) -> Term {
-        if let [term] = arrived {
-            return *term;
-        }
-        // In place if there is a term that may be overwritten; it comes first.
-        let mut order: Vec<Term> = arrived.to_vec();
-        order.sort_by_key(|t| !t.owned);
-        let y = if order[0].owned {
-            order[0].value
-        } else {
-            self.value(
-                self.program.value(order[0].value).dims.clone(),
-                Place::Arena,
-            )
-        };
-        self.push(
-            root,
-            Kernel::Sum {
-                terms: order.iter().map(|t| t.value).collect(),
-                y,
-            },
-        );
-        Term {
-            value: y,
-            owned: true,
+    /// `y = x * gate`: what arrives scaled by the gate for `x`, and its sum with `x` over the image for the gate.
+    fn product_backward(&mut self, root: NodeId, g: Term, terms: &mut [Vec<Term>]) {
+        let [a, b] = [0, 1].map(|i| self.graph.node(root).inputs[i]);
+        let is_gate = self.is_gate(root);
+        for (wanted, other) in [(a, b), (b, a)] {
+            if !self.needs_gradient[wanted.index()] {
+                continue;
+            }
+            let factor = self.node_value(other);
+            let term = if is_gate && wanted == a {
+                Term {
+                    extent: Extent::Gated(factor),
+                    // The gradient of the gate is computed before anything is written over.
+                    ..g
+                }
+            } else {
+                let y = self.gradient_of(wanted);
+                let kernel = if is_gate {
+                    Kernel::GateGradient {
+                        x: factor,
+                        dy: g.value,
+                        dgate: y,
+                    }
+                } else {
+                    Kernel::Product {
+                        a: g.value,
+                        b: factor,
+                        y,
+                    }
+                };
+                self.push(root, kernel);
+                Term::owned(y)
+            };
+            terms[wanted.index()].push(term);
         }
     }
 
@@ -352,10 +363,7 @@ impl Lowering<'_> {
                 dx,
             },
         );
-        Term {
-            value: dx,
-            owned: true,
-        }
+        Term::owned(dx)
     }
 
     fn weight_gradients(&mut self, id: NodeId) -> Option<(ValueId, Option<ValueId>)> {
@@ -381,17 +389,9 @@ impl Lowering<'_> {
         self.value(self.graph.parameter(id).shape.clone(), Place::Gradient(id))
     }
 
-    fn gradient_of(&mut self, id: NodeId) -> ValueId {
+    pub(super) fn gradient_of(&mut self, id: NodeId) -> ValueId {
         self.value(self.dims(id), Place::Arena)
     }
-}
-
-/// Whether the derivative of an activation is read off its output.
-fn from_output(activation: Activation) -> bool {
-    matches!(
-        activation,
-        Activation::Relu | Activation::Relu6 | Activation::Sigmoid | Activation::Tanh
-    )
 }
 
 /// Operators whose backward pass does not read their own output.

@@ -16,13 +16,24 @@ pub(super) struct Group {
     pub(super) last: NodeId,
 }
 
-/// The groups of a graph, in an order in which every group comes after what it reads.
-pub(super) fn group(graph: &Graph, mode: Mode) -> Vec<Group> {
+/// The groups of a graph, in an order in which every group comes after what it reads. `random` tells which dropouts, of
+/// elements or whole samples, are more than the identity.
+pub(super) fn group(graph: &Graph, mode: Mode, random: &[bool]) -> Vec<Group> {
     let users = graph.users();
     let is_output = |id: NodeId| graph.outputs().iter().any(|(_, o)| *o == id);
     let only_user = |id: NodeId| match users[id.index()].as_slice() {
         [user] if !is_output(id) => Some(*user),
         _ => None,
+    };
+    // The last of the dropouts behind a node that do nothing, else the node.
+    let behind_dropout = |mut id: NodeId| {
+        while let Some(user) = only_user(id)
+            && is_dropout(&graph.node(user).op)
+            && !random[user.index()]
+        {
+            id = user;
+        }
+        id
     };
     let mut grouped = vec![false; graph.nodes().len()];
     let mut groups = Vec::new();
@@ -36,19 +47,25 @@ pub(super) fn group(graph: &Graph, mode: Mode) -> Vec<Group> {
             activation: None,
             last: id,
         };
-        if takes_residual(&graph.node(id).op)
-            && let Some(sum) = only_user(group.last)
+        let takes_residual = match graph.node(id).op {
+            Op::Conv2d(_) | Op::BatchNorm2d(_) => true,
+            Op::StochasticDepth { .. } => random[id.index()],
+            _ => false,
+        };
+        let branch = behind_dropout(id);
+        if takes_residual
+            && let Some(sum) = only_user(branch)
             && graph.node(sum).op == Op::Add
             && !grouped[sum.index()]
-            && let Some(other) = graph.node(sum).inputs.iter().find(|i| **i != id)
+            && let Some(other) = graph.node(sum).inputs.iter().find(|i| **i != branch)
         {
             group.residual = Some(*other);
             group.last = sum;
         }
         if takes_activation(&graph.node(id).op)
-            && let Some(user) = only_user(group.last)
+            && let Some(user) = only_user(behind_dropout(group.last))
             && let Op::Activation(activation) = graph.node(user).op
-            && can_fuse(&graph.node(id).op, activation, mode)
+            && can_fuse(&graph.node(id).op, activation, &group, mode)
         {
             group.activation = Some(activation);
             group.last = user;
@@ -67,8 +84,8 @@ pub(super) fn group(graph: &Graph, mode: Mode) -> Vec<Group> {
     groups
 }
 
-fn takes_residual(op: &Op) -> bool {
-    matches!(op, Op::Conv2d(_) | Op::BatchNorm2d(_))
+fn is_dropout(op: &Op) -> bool {
+    matches!(op, Op::Dropout { .. } | Op::StochasticDepth { .. })
 }
 
 fn takes_activation(op: &Op) -> bool {
@@ -76,12 +93,24 @@ fn takes_activation(op: &Op) -> bool {
 }
 
 /// In training the value before the activation is gone after fusion, so only activations fuse whose derivative can be
-/// read off their output.
-fn can_fuse(op: &Op, activation: Activation, mode: Mode) -> bool {
+/// read off their output; a batch norm without residual computes that value again.
+fn can_fuse(op: &Op, activation: Activation, group: &Group, mode: Mode) -> bool {
     match op {
-        Op::BatchNorm2d(_) => matches!(activation, Activation::Relu | Activation::Relu6),
-        _ => mode == Mode::Eval || matches!(activation, Activation::Relu | Activation::Relu6),
+        Op::BatchNorm2d(_) => match activation {
+            Activation::Relu | Activation::Relu6 => true,
+            Activation::Silu | Activation::HardSwish => group.residual.is_none(),
+            _ => false,
+        },
+        _ => mode == Mode::Eval || from_output(activation),
     }
+}
+
+/// Whether the derivative of an activation is read off its output.
+pub(super) fn from_output(activation: Activation) -> bool {
+    matches!(
+        activation,
+        Activation::Relu | Activation::Relu6 | Activation::Sigmoid | Activation::Tanh
+    )
 }
 
 #[cfg(test)]
@@ -107,7 +136,7 @@ mod tests {
     #[test]
     fn one_branch_takes_the_sum_and_runs_after_the_other() {
         let graph = block();
-        let groups = group(&graph, Mode::Train);
+        let groups = group(&graph, Mode::Train, &[false; 7]);
         let names: Vec<_> = groups
             .iter()
             .map(|g| {
@@ -139,6 +168,33 @@ mod tests {
         let conv = b.conv2d("conv", x, Conv2d::new(2, 2, 1)).unwrap();
         let relu = b.activation("relu", conv, Activation::Relu).unwrap();
         let graph = b.finish(&[("features", conv), ("y", relu)]).unwrap();
-        assert!(group(&graph, Mode::Eval).iter().all(|g| g.root == g.last));
+        assert!(
+            group(&graph, Mode::Eval, &[false; 3])
+                .iter()
+                .all(|g| g.root == g.last)
+        );
+    }
+
+    /// EfficientNet's block: stochastic depth between the batch norm and the sum.
+    #[test]
+    fn stochastic_depth_takes_the_sum_if_it_is_random_and_leaves_it_to_the_layer_else() {
+        let mut b = GraphBuilder::new();
+        let x = b.input("image", Shape::batched(&[2, 4, 4]));
+        let y = b.conv2d("conv", x, Conv2d::new(2, 2, 1)).unwrap();
+        let y = b.stochastic_depth("drop", y, 0.5).unwrap();
+        let y = b.add_values("add", y, x).unwrap();
+        let graph = b.finish(&[("y", y)]).unwrap();
+        let drop = graph.find("drop").unwrap();
+        let roots = |mode, random: &[bool]| -> Vec<_> {
+            let groups = group(&graph, mode, random);
+            let residual = groups.iter().find(|g| g.residual.is_some()).unwrap();
+            assert_eq!(residual.residual, Some(x));
+            assert_eq!(residual.last, y);
+            groups.iter().map(|g| g.root).collect()
+        };
+        let conv = graph.find("conv").unwrap();
+        assert_eq!(roots(Mode::Eval, &[false; 4]), [x, conv]);
+        let random = [false, false, true, false];
+        assert_eq!(roots(Mode::Train, &random), [x, conv, drop]);
     }
 }

@@ -1,7 +1,8 @@
-//! From a graph to a program: fusion and the forward pass here, the backward pass in [`backward`].
+//! From a graph to a program: fusion and the forward pass here, the backward pass in [`backward`] and [`terms`].
 
 mod backward;
 mod fuse;
+mod terms;
 
 use crate::error::EngineError;
 use crate::program::{
@@ -39,6 +40,8 @@ struct Lowering<'g> {
     saved: Vec<Option<ValueId>>,
     /// For each node, whether a gradient must reach it: it has a trainable parameter or lies behind one.
     needs_gradient: Vec<bool>,
+    /// For each node, whether it is a dropout, of elements or samples, that is more than the identity.
+    random: Vec<bool>,
 }
 
 impl<'g> Lowering<'g> {
@@ -54,6 +57,7 @@ impl<'g> Lowering<'g> {
                 needs_gradient[id.index()] = inherited || graph.is_trainable(id);
             }
         }
+        let random = random_nodes(graph, mode);
         Self {
             graph,
             batch,
@@ -61,9 +65,10 @@ impl<'g> Lowering<'g> {
             program: Program::default(),
             node_values: vec![None; graph.nodes().len()],
             param_values: vec![None; graph.parameters().len()],
-            groups: fuse::group(graph, mode),
+            groups: fuse::group(graph, mode, &random),
             saved: vec![None; graph.nodes().len()],
             needs_gradient,
+            random,
         }
     }
 
@@ -98,8 +103,15 @@ impl<'g> Lowering<'g> {
                 let weight = self.parameter(node.params[0]);
                 let bias = node.params.get(1).map(|p| self.parameter(*p));
                 let y = self.output(group, dims);
-                self.push(
-                    group.root,
+                let kernel = if is_product(&shape) && residual.is_none() {
+                    Kernel::Linear {
+                        x: inputs[0],
+                        weight,
+                        bias,
+                        activation,
+                        y,
+                    }
+                } else {
                     Kernel::Conv2d {
                         shape,
                         x: inputs[0],
@@ -108,8 +120,9 @@ impl<'g> Lowering<'g> {
                         residual,
                         activation,
                         y,
-                    },
-                );
+                    }
+                };
+                self.push(group.root, kernel);
             }
             Op::Linear(_) => {
                 let weight = self.parameter(node.params[0]);
@@ -173,6 +186,14 @@ impl<'g> Lowering<'g> {
                 let y = self.output(group, dims);
                 self.push(group.root, Kernel::GlobalAvgPool { x: inputs[0], y });
             }
+            Op::AdaptiveAvgPool2d(_) => {
+                if dims == self.dims(node.inputs[0]) {
+                    self.node_values[group.root.index()] = Some(inputs[0]);
+                    return Ok(());
+                }
+                let y = self.output(group, dims);
+                self.push(group.root, Kernel::AdaptiveAvgPool { x: inputs[0], y });
+            }
             Op::Flatten => {
                 let y = if self.flatten_is_free(group.root) {
                     self.node_values[group.root.index()] = Some(inputs[0]);
@@ -183,7 +204,7 @@ impl<'g> Lowering<'g> {
                 self.push(group.root, Kernel::ToChannelsFirst { x: inputs[0], y });
             }
             Op::Dropout { p } => {
-                if self.is_random(group.root) {
+                if self.random[group.root.index()] {
                     let y = self.output(group, dims);
                     self.push(
                         group.root,
@@ -198,9 +219,71 @@ impl<'g> Lowering<'g> {
                     self.node_values[group.root.index()] = Some(inputs[0]);
                 }
             }
+            Op::StochasticDepth { p } => {
+                if self.random[group.root.index()] {
+                    let y = self.output(group, dims);
+                    self.push(
+                        group.root,
+                        Kernel::StochasticDepth {
+                            p: *p,
+                            stream: stream_of(group.root),
+                            x: inputs[0],
+                            residual,
+                            y,
+                        },
+                    );
+                } else {
+                    self.node_values[group.root.index()] = Some(inputs[0]);
+                }
+            }
             Op::Add => {
                 let y = self.output(group, dims);
                 self.push(group.root, Kernel::Sum { terms: inputs, y });
+            }
+            Op::Mul => {
+                let [x, gate] = [inputs[0], inputs[1]];
+                if self.is_gate(group.root) {
+                    let y = if self.is_last_reader(group.root, node.inputs[0]) {
+                        self.node_values[group.last.index()] = Some(x);
+                        x
+                    } else {
+                        self.output(group, dims)
+                    };
+                    let kernel = Kernel::ScaleChannels {
+                        x,
+                        gate: Some(gate),
+                        mean: None,
+                        y,
+                    };
+                    self.push(group.root, kernel);
+                } else {
+                    let y = self.output(group, dims);
+                    self.push(group.root, Kernel::Product { a: x, b: gate, y });
+                }
+            }
+            Op::SliceChannels(slice) => {
+                let y = self.output(group, dims);
+                let first = slice.first;
+                self.push(
+                    group.root,
+                    Kernel::SliceChannels {
+                        first,
+                        x: inputs[0],
+                        y,
+                    },
+                );
+            }
+            Op::ChannelShuffle { groups } => {
+                let y = self.output(group, dims);
+                let groups = *groups;
+                self.push(
+                    group.root,
+                    Kernel::ShuffleChannels {
+                        groups,
+                        x: inputs[0],
+                        y,
+                    },
+                );
             }
             Op::Concat => {
                 let y = self.output(group, dims);
@@ -339,19 +422,56 @@ impl<'g> Lowering<'g> {
         })
     }
 
-    /// Whether a dropout does anything: in training, unless it lies in the frozen part (a graph that is trained is cut
-    /// at the frozen boundary, so that what is left of dropouts before anything trainable is the random kind).
-    fn is_random(&self, id: NodeId) -> bool {
-        self.mode == Mode::Train
-            && matches!(self.graph.node(id).op, Op::Dropout { p } if p > 0.0)
-            && !regraft_graph::surgery::frozen_nodes(self.graph)[id.index()]
+    /// Whether a product scales the channels of an image.
+    fn is_gate(&self, id: NodeId) -> bool {
+        let [a, b] = [0, 1].map(|i| self.dims(self.graph.node(id).inputs[i]));
+        a != b
     }
 
-    /// Whether channels-last and channels-first are the same order.
-    fn flatten_is_free(&self, id: NodeId) -> bool {
-        let [_, c, h, w] = self.dims4(self.graph.node(id).inputs[0]);
-        c == 1 || h * w == 1
+    /// Whether `reader` may write over the value of `x`: only what runs before it reads that, and no backward pass will.
+    fn is_last_reader(&self, reader: NodeId, x: NodeId) -> bool {
+        let value = self.node_values[x.index()];
+        let one_node = self.node_values.iter().filter(|v| **v == value).count() == 1;
+        let is_output = self.graph.outputs().iter().any(|(_, id)| *id == x);
+        let in_arena = value.is_some_and(|v| self.program.value(v).place == Place::Arena);
+        let is_read_later = self.graph.node_ids().any(|id| {
+            id != reader
+                && self.node_values[id.index()].is_none()
+                && self.graph.node(id).inputs.contains(&x)
+        });
+        self.mode == Mode::Eval && one_node && !is_output && in_arena && !is_read_later
     }
+
+    /// Whether channels-last and channels-first are the same order. They also are with a single channel, but then the
+    /// extents of the flat value, which a gradient brings back, would not tell channels from positions.
+    fn flatten_is_free(&self, id: NodeId) -> bool {
+        let [_, _, h, w] = self.dims4(self.graph.node(id).inputs[0]);
+        h * w == 1
+    }
+}
+
+/// For each node, whether it is a dropout that does anything: in training, unless it lies in the frozen part (a graph that
+/// is trained is cut at the frozen boundary, so that what is left of dropouts before anything trainable is the random
+/// kind).
+fn random_nodes(graph: &Graph, mode: Mode) -> Vec<bool> {
+    let frozen = regraft_graph::surgery::frozen_nodes(graph);
+    let drops = |op: &Op| match op {
+        Op::Dropout { p } | Op::StochasticDepth { p } => *p > 0.0,
+        _ => false,
+    };
+    graph
+        .node_ids()
+        .map(|id| mode == Mode::Train && drops(&graph.node(id).op) && !frozen[id.index()])
+        .collect()
+}
+
+/// Whether a convolution is the product of a matrix and one vector a sample, as those of squeeze-and-excitation are.
+fn is_product(shape: &ConvShape) -> bool {
+    let unpadded = (0..2).all(|axis| {
+        let stride = shape.op.stride[axis];
+        shape.op.padding.along(axis, 1, 1, stride) == (0, 0)
+    });
+    shape.src[2..] == [1, 1] && shape.op.kernel_size == [1, 1] && shape.op.groups == 1 && unpadded
 }
 
 /// Dropouts draw from streams of their own.
